@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::label::{checked, on_one_line};
 use crate::memory::{Memory, Reader, Seen};
-use crate::picture::{PictureError, PictureProblem};
+use crate::picture::{PictureError, PictureProblem, is_thumbnail};
 pub use head::{Beside, Head, places};
 pub use look::look_at;
 
@@ -173,7 +173,7 @@ impl Photograph {
                 let thumbnail = blob(reader, THUMBNAIL)?.to_vec();
                 let is_whole = head.parts().iter().all(|crop| seen.entries(*crop).is_some());
                 let is_usable = seen.parts().all(|embedding| check_embedding(embedding).is_ok());
-                if !is_whole || !is_usable {
+                if !is_whole || !is_usable || !is_thumbnail(&thumbnail) {
                     return None;
                 }
                 Kept::Embedded(Embedded { id, seen, thumbnail })
@@ -456,7 +456,7 @@ mod tests {
             Kept::Embedded(Embedded { id, seen, thumbnail: thumbnail.to_vec() })
         };
         let left_out = Kept::LeftOut { reason: "no picture".to_owned(), is_named: false };
-        [embedded(1, b"jpeg"), left_out, embedded(2, b"")]
+        [embedded(1, b"\xff\xd8\xff\xe0"), left_out, embedded(2, b"")]
             .into_iter()
             .enumerate()
             .map(|(number, kept)| Photograph {
@@ -578,6 +578,11 @@ mod tests {
             seen(&|seen| seen.whole = Some(vec![f32::NAN, 1.0])),
             seen(&|seen| seen.middle = Some(vec![0.0, 0.0])),
             seen(&|seen| seen.middle = None),
+            with(&|photograph| {
+                if let Kept::Embedded(embedded) = &mut photograph.kept {
+                    embedded.thumbnail = b"<script>".to_vec();
+                }
+            }),
         ]
         .into_iter()
         .enumerate()

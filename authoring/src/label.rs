@@ -56,9 +56,20 @@ pub fn checked(text: &str) -> Result<String, LabelError> {
     if label.bytes().all(|byte| byte == b'.') {
         return Err(LabelError::Dots);
     }
-    match steering(&label) {
+    check_shown(&label)?;
+    Ok(label)
+}
+
+/// Whether a label that somebody else has written down may be shown as it is. One that is blank or has only dots may:
+/// older galleries have such.
+///
+/// # Errors
+///
+/// [`LabelError::Steering`]
+pub fn check_shown(label: &str) -> Result<(), LabelError> {
+    match steering(label) {
         Some(with) => Err(LabelError::Steering { what: "the name of a class", with }),
-        None => Ok(label),
+        None => Ok(()),
     }
 }
 

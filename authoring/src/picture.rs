@@ -3,8 +3,16 @@
 use std::path::Path;
 
 use models::gallery::GalleryError;
-use models::image::{ImageError, RgbImage};
+use models::image::{Format, ImageError, RgbImage};
 use thiserror::Error;
+
+/// First bytes of a file by which [`is_thumbnail`] knows it.
+pub const BEGINNING: usize = 64;
+
+/// Whether somebody else's bytes can be the thumbnail of a class: none, or a file that begins as a picture that is read.
+pub fn is_thumbnail(bytes: &[u8]) -> bool {
+    bytes.is_empty() || Format::of_bytes(&bytes[..bytes.len().min(BEGINNING)]).is_readable()
+}
 
 /// A picture that cannot be used, by name.
 #[derive(Debug, Error)]

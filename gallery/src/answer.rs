@@ -9,6 +9,7 @@ use crate::embedding::unit;
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
 use crate::index::{Metric, Search, VectorIndex, VectorType};
+use crate::map::AdaptationMap;
 
 /// Cosine from which on a query is the picture of an entry: what rounding an entry to bytes leaves is above it.
 pub(crate) const SAME: f32 = 0.9995;
@@ -87,6 +88,22 @@ impl Question<'_> {
     /// The `k` best classes by their nearest entries.
     pub fn best(k: usize) -> Self {
         Self { k, rule: AnswerRule::Nearest, classes: None, ef_search: None }
+    }
+}
+
+impl AdaptationMap {
+    /// A query as it is compared with the entries of a gallery that has this map, of unit length.
+    ///
+    /// # Shapes
+    ///
+    /// - `embedding`: `[dim]`
+    /// - output: `[values]`
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], [`GalleryError::ZeroLength`] where nothing is left of it.
+    pub fn query(&self, embedding: &[f32]) -> Result<Vec<f32>, GalleryError> {
+        self.apply(&unit(embedding, self.dim())?).ok_or(GalleryError::ZeroLength)
     }
 }
 

@@ -178,6 +178,19 @@ impl AdaptationMap {
         values as u64 * (8 + dim as u64)
     }
 
+    /// Offset, factors and codes, as a file has them.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // Memory takes every byte.
+        let _ = self.write(&mut bytes);
+        bytes
+    }
+
+    /// The map of [`Self::to_bytes`] for embeddings of `dim` values; `None` for bytes that no map has.
+    pub fn from_bytes(about: Adaptation, dim: usize, bytes: &[u8]) -> Option<Self> {
+        Self::read(about, dim, bytes)
+    }
+
     /// Writes offset, factors and codes.
     pub(crate) fn write(&self, writer: &mut dyn std::io::Write) -> std::io::Result<()> {
         let mut floats = self.offset.iter().chain(&self.factors);

@@ -11,10 +11,12 @@ use crate::check::{check_file, each_piece};
 use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
 use crate::format::{
-    CONTENT_ID_LENGTH, CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT,
-    StreamError, TAKEN_OUT, THUMBNAILS, float, read_rows,
+    CONTENT_ID_LENGTH, CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, MAP,
+    StreamError, TAKEN_OUT, THUMBNAILS, float, read_map, read_rows,
 };
 use crate::index::{Metric, VectorIndex, VectorType};
+use crate::map::AdaptationMap;
+use crate::mapped::mapped_rows;
 use crate::summary::Summary;
 
 /// Entries that are read together.
@@ -41,6 +43,7 @@ pub struct GalleryReader<R> {
     file: R,
     summary: Summary,
     calibration: Option<Calibration>,
+    map: Option<AdaptationMap>,
     /// Where each class' picture is in the file.
     thumbnails: Vec<Range<u64>>,
     entry_classes: Vec<u32>,
@@ -60,6 +63,9 @@ pub struct ReadEntry<'a> {
     pub content_id: ContentId,
     /// Its embedding as the extractor gave it, but for rounding, `[dim]`.
     pub embedding: std::borrow::Cow<'a, [f32]>,
+    /// What of it is compared in an adapted gallery: the embedding behind the map, of unit length, `[values]`; zeros where
+    /// nothing is left of it.
+    pub mapped: Option<std::borrow::Cow<'a, [f32]>>,
 }
 
 impl<R: Read + Seek> GalleryReader<R> {
@@ -109,6 +115,17 @@ impl<R: Read + Seek> GalleryReader<R> {
                 Ok(())
             })?;
         }
+        let map = match header.map {
+            Some(about) => {
+                let mut bytes = Vec::new();
+                each_piece(&mut file, place(MAP)?, 1, &mut |piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                })?;
+                Some(read_map(about, header.dim, &bytes)?)
+            }
+            None => None,
+        };
         let mut end = place(THUMBNAILS)?.start;
         let thumbnails = header.classes.iter().map(|class| {
             let start = end;
@@ -121,6 +138,7 @@ impl<R: Read + Seek> GalleryReader<R> {
             file,
             summary,
             calibration,
+            map,
             thumbnails,
             entry_classes,
             content_ids,
@@ -137,6 +155,11 @@ impl<R: Read + Seek> GalleryReader<R> {
     /// What was learned about answers.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
+    }
+
+    /// The map of an adapted gallery.
+    pub fn map(&self) -> Option<&AdaptationMap> {
+        self.map.as_ref()
     }
 
     /// All classes.
@@ -164,7 +187,7 @@ impl<R: Read + Seek> GalleryReader<R> {
     /// The entries that are there, in their order.
     pub fn entries(&mut self) -> Entries<'_, R> {
         let piece = self.piece();
-        Entries { reader: self, piece, first: 0, next: 0 }
+        Entries { reader: self, piece, mapped: None, first: 0, next: 0 }
     }
 
     fn piece(&self) -> VectorIndex {
@@ -191,6 +214,8 @@ pub struct Entries<'a, R> {
     reader: &'a mut GalleryReader<R>,
     /// Rows from `first` on.
     piece: VectorIndex,
+    /// The same rows behind the map.
+    mapped: Option<VectorIndex>,
     first: usize,
     next: usize,
 }
@@ -212,6 +237,8 @@ impl<R: Read + Seek> Entries<'_, R> {
         if self.next - self.first >= self.piece.positions() {
             self.first = self.next;
             self.piece = self.reader.rows_from(self.first)?;
+            let map = self.reader.map.as_ref();
+            self.mapped = map.map(|map| mapped_rows(map, &self.piece)).transpose()?;
         }
         let entry = self.next;
         self.next += 1;
@@ -219,6 +246,7 @@ impl<R: Read + Seek> Entries<'_, R> {
             class,
             content_id: self.reader.content_ids[entry],
             embedding: self.piece.vector(entry - self.first),
+            mapped: self.mapped.as_ref().map(|mapped| mapped.vector(entry - self.first)),
         }))
     }
 }

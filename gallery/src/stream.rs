@@ -16,11 +16,13 @@ use crate::embedding::{check_stored, entry};
 use crate::error::GalleryError;
 use crate::format::StreamError;
 use crate::format::{
-    CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, StoredClass, THUMBNAILS,
-    check_size, read_rows, write_rows,
+    CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, MAP, StoredClass,
+    THUMBNAILS, check_size, read_rows, write_rows,
 };
 use crate::index::{IndexConfig, Metric, VectorIndex, VectorType};
 use crate::index::{Outline, Pieces};
+use crate::map::AdaptationMap;
+use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 
 /// Entries that are put away together.
@@ -43,6 +45,7 @@ pub struct GalleryStream<S> {
     rule: AnswerRule,
     calibration: Option<Calibration>,
     crop: Crop,
+    map: Option<AdaptationMap>,
     rows: S,
     encoded: S,
 }
@@ -68,6 +71,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             rule: AnswerRule::default(),
             calibration: None,
             crop: Crop::default(),
+            map: None,
             rows,
             encoded,
         }
@@ -76,6 +80,20 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     /// Keeps which part of an image becomes an entry.
     pub fn set_crop(&mut self, crop: Crop) {
         self.crop = crop;
+    }
+
+    /// Searches behind a map: the index that is written belongs to what is behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Dimension`] for a map of another width.
+    pub fn set_map(&mut self, map: Option<AdaptationMap>) -> Result<(), StreamError> {
+        let (expected, got) = (self.piece.dim(), map.as_ref().map(AdaptationMap::dim));
+        if let Some(got) = got.filter(|got| *got != expected) {
+            return Err(GalleryError::Dimension { expected, got }.into());
+        }
+        self.map = map;
+        Ok(())
     }
 
     /// All classes.
@@ -235,7 +253,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         check_size(self.piece.dim(), self.len())?;
         self.put_rows()?;
         let outline = Outline::of(config, &mut self)?;
-        let (empty, entries) = (self.none(), self.len());
+        let (empty, entries) = (self.unmapped(), self.len());
         let header = Header {
             dim: empty.dim(),
             vector_type: empty.vector_type(),
@@ -245,7 +263,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
             calibration: self.calibration.clone().filter(|_| self.min_similarity.is_some()),
-            map: None,
+            map: self.map.as_ref().map(AdaptationMap::about),
             crop: self.crop,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
@@ -271,6 +289,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             CONTENT_IDS => {
                 self.content_ids.iter().try_for_each(|picture| writer.write_all(&picture.0))
             }
+            MAP => self.map.as_ref().map_or(Ok(()), |map| map.write(writer)),
             _ => outline.write(writer),
         };
         LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?;
@@ -287,8 +306,13 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         Ok(start..start + picture.len() as u64)
     }
 
+    /// No rows as the extractor gives them.
+    fn unmapped(&self) -> VectorIndex {
+        VectorIndex::new(self.piece.dim(), Metric::InnerProduct, self.piece.vector_type())
+    }
+
     fn put_rows(&mut self) -> Result<(), StreamError> {
-        let empty = self.none();
+        let empty = self.unmapped();
         let piece = std::mem::replace(&mut self.piece, empty);
         self.rows.seek(SeekFrom::End(0))?;
         let mut bytes = Vec::new();
@@ -302,7 +326,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
 
     /// Entries that are put away.
     fn rows_of(&mut self, entries: Range<usize>) -> Result<VectorIndex, StreamError> {
-        let mut piece = self.none();
+        let mut piece = self.unmapped();
         let width = piece.dim() as u64 * piece.vector_type().bytes();
         let mut bytes = Vec::new();
         let place = entries.start as u64 * width..entries.end as u64 * width;
@@ -320,12 +344,17 @@ impl<S: Read + Write + Seek> Pieces for GalleryStream<S> {
     }
 
     fn none(&self) -> VectorIndex {
-        VectorIndex::new(self.piece.dim(), Metric::InnerProduct, self.piece.vector_type())
+        let dim = self.map.as_ref().map_or(self.piece.dim(), AdaptationMap::values);
+        VectorIndex::new(dim, Metric::InnerProduct, self.piece.vector_type())
     }
 
     fn each(&mut self, use_piece: &mut dyn FnMut(usize, &VectorIndex)) -> Result<(), StreamError> {
         for first in (0..self.len()).step_by(PIECE) {
-            use_piece(first, &self.rows_of(first..(first + PIECE).min(self.len()))?);
+            let rows = self.rows_of(first..(first + PIECE).min(self.len()))?;
+            match &self.map {
+                Some(map) => use_piece(first, &mapped_rows(map, &rows)?),
+                None => use_piece(first, &rows),
+            }
         }
         Ok(())
     }
@@ -348,6 +377,8 @@ mod tests {
 
     use super::*;
     use crate::gallery::Gallery;
+    use crate::map::AdaptationKind;
+    use crate::reader::GalleryReader;
 
     const DIM: usize = 6;
     const KINDS: [IndexConfig; 4] = [
@@ -408,6 +439,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn writes_and_reads_an_adapted_gallery_as_one_in_memory_does() {
+        let rows: Vec<f32> = (0..3 * DIM).map(|i| ((i * 29) as f32 * 0.37).cos()).collect();
+        let mean: Vec<f32> = (0..DIM).map(|i| ((i * 3) as f32).sin() * 0.1).collect();
+        let map = AdaptationMap::new(AdaptationKind::Lda, 0.3, 7, &rows, &mean).unwrap();
+        for vector_type in [VectorType::F16, VectorType::F32, VectorType::I8] {
+            for config in KINDS {
+                let (mut gallery, mut stream) = both(PIECE + 77, vector_type);
+                gallery.set_map(Some(map.clone())).unwrap();
+                gallery.set_index(config).unwrap();
+                stream.set_map(Some(map.clone())).unwrap();
+                let mut bytes = Vec::new();
+                stream.finish(config, &mut bytes).unwrap();
+                assert!(bytes == gallery.to_bytes(), "{vector_type:?}, {config:?}");
+                let mut reader = GalleryReader::open(Cursor::new(bytes)).unwrap();
+                assert_eq!(reader.map(), gallery.map());
+                let again = AdaptationMap::from_bytes(map.about(), DIM, &map.to_bytes());
+                assert_eq!(again.as_ref(), reader.map());
+                let mut entries = reader.entries();
+                for entry in gallery.entries() {
+                    let found = entries.advance().unwrap().unwrap();
+                    assert_eq!(*found.embedding, *gallery.embedding(entry));
+                    assert_eq!(found.mapped.unwrap(), gallery.index().vector(entry));
+                }
+            }
+        }
+        let mut narrow = GalleryStream::new(DIM + 1, "m", VectorType::F32, scratch());
+        assert!(narrow.set_map(Some(map)).is_err());
     }
 
     #[test]

@@ -1,14 +1,21 @@
-//! Certificates and their keys, as a service and a worker read them from files.
+//! Certificates and their keys, as a service and a worker read them from files, and whom connections to others trust.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{Error, ServerConfig};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
+};
 
 use crate::files;
 
@@ -42,6 +49,84 @@ pub(crate) fn server(certificate: &Path, own_key: &Path) -> anyhow::Result<Serve
             anyhow!("{}: cannot be used with {}: {other}", own_key.display(), certificate.display())
         }
     })
+}
+
+/// Which name a certificate has to have that was given itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GivenName {
+    /// Any: who was given it is known by its key.
+    Any,
+    /// The one that is called.
+    Called,
+}
+
+/// How others are called: who has one of the certificates that were `given`, as servers write them that vouch for their
+/// own, or one that an authority has signed for the called name.
+///
+/// # Errors
+///
+/// No authority that can be used.
+pub(crate) fn client(
+    given: Vec<CertificateDer<'static>>,
+    authorities: RootCertStore,
+    name: GivenName,
+) -> anyhow::Result<ClientConfig> {
+    let authorities = Arc::new(authorities);
+    let signed = WebPkiServerVerifier::builder_with_provider(authorities, provider()).build()?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .context("TLS cannot be spoken")?;
+    let verifier = Arc::new(Verifier { given, name, signed });
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Whom connections trust. rustls refuses a certificate that vouches for itself as one of an authority.
+#[derive(Debug)]
+struct Verifier {
+    given: Vec<CertificateDer<'static>>,
+    name: GivenName,
+    signed: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        called: &ServerName<'_>,
+        stapled: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if !self.given.iter().any(|given| given == certificate) {
+            return self.signed.verify_server_cert(certificate, chain, called, stapled, now);
+        }
+        if self.name == GivenName::Called {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, called)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
 }
 
 /// The certificates of a file, the own one first.
@@ -201,6 +286,31 @@ mod tests {
             (0x17, "70+101000000Z"),
         ] {
             assert_eq!(moment(tag, text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_given_certificate_has_any_name_or_the_called_one() {
+        let bytes = std::fs::read(test_file("certificate.pem")).unwrap();
+        let given = CertificateDer::from_pem_slice(&bytes).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(given.clone()).unwrap();
+        let roots = Arc::new(roots);
+        let trusted = |given: &[&CertificateDer<'static>], name, called: &'static str| {
+            let signed =
+                WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider());
+            let given = given.iter().map(|one| (*one).clone()).collect();
+            let verifier = Verifier { given, name, signed: signed.build().unwrap() };
+            let called = ServerName::try_from(called).unwrap();
+            let end = CertificateDer::from_pem_slice(&bytes).unwrap();
+            verifier.verify_server_cert(&end, &[], &called, &[], UnixTime::now()).is_ok()
+        };
+        assert!(trusted(&[&given], GivenName::Called, "localhost"));
+        assert!(!trusted(&[&given], GivenName::Called, "elsewhere.example"));
+        assert!(trusted(&[&given], GivenName::Any, "elsewhere.example"));
+        // One that nobody gave has to be signed for the name, whoever calls.
+        for name in [GivenName::Any, GivenName::Called] {
+            assert!(!trusted(&[], name, "elsewhere.example"));
         }
     }
 

@@ -54,9 +54,13 @@ cargo xtask bench import [NAME]...
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
-cargo xtask bench service --pictures DIR [--soak MINUTES]
+cargo xtask bench postgres [COUNT]
+    A gallery of COUNT (100000) made-up entries in PostgreSQL: push, pull, size, and searches by pgvector's indexes beside
+    its exact scan.
+cargo xtask bench service --pictures DIR [--soak MINUTES | --processes]
     The service under load, beside FastAPI with ONNX Runtime and faiss, which it installs into .magpie/bench. With --soak
     it is held at its capacity for so long, by clients of which some break off, send rubbish and change the gallery.
+    With --processes 1, 2 and 4 services are asked that have one gallery in PostgreSQL, without and with changes.
 cargo xtask bench studio [N] --pictures DIR
     From N (200) photographs of a camera's size to a site in the studio, in Chromium; they are
     composed of the pictures below DIR, whose folders are classes. Then 2,000 of these pictures.
@@ -107,6 +111,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "import", names @ ..] => bench::import(names),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["bench", "postgres", options @ ..] => bench::postgres(options),
         ["bench", "service", options @ ..] => bench::service(options),
         ["bench", "studio", options @ ..] => bench::studio(options),
         ["bench", "quality", options @ ..] => bench::quality(options),

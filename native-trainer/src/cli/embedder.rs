@@ -57,8 +57,14 @@ impl Embedder {
 
     /// Embeds queries of a gallery from now on: their middles, if the gallery's entries are those of middles.
     #[must_use]
-    pub fn query(mut self, gallery: &Gallery) -> Self {
-        self.middle = gallery.crop() == Crop::Middle;
+    pub fn query(self, gallery: &Gallery) -> Self {
+        self.query_of(gallery.crop())
+    }
+
+    /// The same of a gallery whose entries are that part of their images.
+    #[must_use]
+    pub fn query_of(mut self, crop: Crop) -> Self {
+        self.middle = crop == Crop::Middle;
         self
     }
 

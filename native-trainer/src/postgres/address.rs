@@ -15,19 +15,12 @@ use postgres::{Client, Config, NoTls, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as Encrypted;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
-use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 
-use super::{Cause, PostgresError};
+use super::PostgresError;
+use crate::certificate::{self, GivenName};
 use crate::files;
 
 /// How long a connection may take where the address does not say.
@@ -167,67 +160,10 @@ fn connector(roots: Option<PathBuf>) -> Result<TlsConnector, PostgresError> {
     if store.is_empty() {
         return Err(wrong("it holds no certificate of an authority".to_owned()));
     }
-    let failed = |error: Cause| PostgresError::Connect(error);
-    let provider = Arc::new(ring::default_provider());
-    let authorities = Arc::new(store);
-    let others = WebPkiServerVerifier::builder_with_provider(authorities, Arc::clone(&provider))
-        .build()
-        .map_err(|error| failed(error.into()))?;
     let own = if is_named { certificates } else { Vec::new() };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.into()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusted { own, others }))
-        .with_no_client_auth();
+    let config = certificate::client(own, store, GivenName::Called)
+        .map_err(|error| PostgresError::Connect(error.into()))?;
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// Whom connections trust: certificates that authorities vouch for, and those that the owner has named themselves, as
-/// servers write them that vouch for their own. Either has to have the server's name.
-#[derive(Debug)]
-struct Trusted {
-    own: Vec<CertificateDer<'static>>,
-    others: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for Trusted {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        stapled: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if self.own.iter().any(|own| own == certificate) {
-            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-            return Ok(ServerCertVerified::assertion());
-        }
-        self.others.verify_server_cert(certificate, chain, name, stapled, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.others.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.others.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.others.supported_verify_schemes()
-    }
 }
 
 /// Encrypts connections by rustls.

@@ -6,10 +6,12 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use models::gallery::{GalleryError, IndexConfig, Match};
+use authoring::picture::BEGINNING;
+use models::gallery::{AdaptationMap, GalleryError, IndexConfig, Match};
 use postgres::{Client, GenericClient};
 
-use super::{Description, PostgresError, Reader};
+use super::PostgresError;
+use super::reader::Reader;
 
 /// Widest vectors that pgvector's graph and lists take, as 32-bit and as 16-bit floats, and as bits.
 const WIDEST: [usize; 3] = [2000, 4000, 64_000];
@@ -107,8 +109,13 @@ impl Built {
     }
 
     /// The command that builds it; `None` where nothing is to be built.
-    pub(super) fn build(self, table: &str, dim: usize, entries: usize) -> Option<String> {
-        let (codes, (_, class)) = (self.codes.of("embedding", dim), self.codes.operator());
+    pub(super) fn build(
+        self,
+        (table, column): (&str, &str),
+        dim: usize,
+        entries: usize,
+    ) -> Option<String> {
+        let (codes, (_, class)) = (self.codes.of(column, dim), self.codes.operator());
         let of = format!("({codes} {class})");
         match self.kind {
             ServerIndex::Flat => None,
@@ -121,6 +128,11 @@ impl Built {
             }
         }
     }
+}
+
+/// What of an entry is compared.
+pub(super) const fn column(is_mapped: bool) -> &'static str {
+    if is_mapped { "mapped" } else { "embedding" }
 }
 
 /// Lists of so many entries: as pgvector's documentation recommends.
@@ -205,6 +217,8 @@ fn literal(vector: &[f32]) -> String {
 /// How one search is done.
 struct Plan {
     built: Built,
+    /// What of an entry is compared, and its values.
+    column: &'static str,
     dim: usize,
     entries: usize,
     /// Classes that pass the filter; of every class where there is none.
@@ -222,9 +236,10 @@ impl Reader<'_> {
         query: &Query,
         embeddings: &[Vec<f32>],
     ) -> Result<Vec<Vec<(String, Match)>>, PostgresError> {
-        let Description { model, dim, index, .. } = self.description()?;
-        if model != query.model {
-            let (gallery, model) = (model, query.model.clone());
+        let about = self.description()?;
+        let (dim, index) = (about.dim, about.index);
+        if about.model != query.model {
+            let (gallery, model) = (about.model, query.model.clone());
             return Err(GalleryError::OtherModel { gallery, model }.into());
         }
         if let Some(wrong) = embeddings.iter().find(|embedding| embedding.len() != dim) {
@@ -247,19 +262,31 @@ impl Reader<'_> {
                 return Err(PostgresError::Index(what));
             }
         };
+        // What a pull would refuse is not answered from, either.
+        self.check_entries(&about)?;
+        self.classes(&about, BEGINNING, |_, _| Ok(()))?;
         let classes = self.filter(query)?;
-        let name = self.name;
-        let count = format!(
-            "SELECT (SELECT count(*) FROM {name}_classes), (SELECT count(*) FROM {name}_entries)"
-        );
-        let row = self.transaction.query_one(&count, &[])?;
-        let count = |place| row.try_get::<_, i64>(place).map(|n| usize::try_from(n).unwrap_or(0));
-        let (all, entries) = (count(0)?, count(1)?);
-        let k = query.k.min(classes.as_ref().map_or(all, Vec::len));
+        let k = query.k.min(classes.as_ref().map_or(about.classes, Vec::len));
         let walks_on = walks_on(&mut self.transaction)?;
-        let ef_search = query.ef_search;
-        let plan = Plan { built, dim, entries, classes, k, ef_search, walks_on };
-        embeddings.iter().map(|embedding| self.nearest(&plan, embedding)).collect()
+        let map = about.map.as_ref();
+        let plan = Plan {
+            built,
+            column: column(map.is_some()),
+            dim: map.map_or(dim, AdaptationMap::values),
+            entries: about.entries,
+            classes,
+            k,
+            ef_search: query.ef_search,
+            walks_on,
+        };
+        let mapped = |embedding: &Vec<f32>| map.map(|map| map.query(embedding)).transpose();
+        embeddings
+            .iter()
+            .map(|embedding| {
+                let mapped = mapped(embedding)?;
+                self.nearest(&plan, mapped.as_ref().unwrap_or(embedding))
+            })
+            .collect()
     }
 
     /// Classes that pass the filter of a query; `None` where all do.
@@ -305,8 +332,12 @@ impl Reader<'_> {
         if plan.built.kind == ServerIndex::Flat || (is_filtered && !plan.walks_on) {
             return self.exact(plan, embedding);
         }
-        let spare = if plan.built.codes == Codes::Bits { SPARE_BITS } else { SPARE };
-        let mut width = plan.k.saturating_mul(spare).clamp(40, MOST);
+        // Bits tell little: whoever has more of them in view has more compared again.
+        let (spare, least) = match plan.built.codes {
+            Codes::Bits => (SPARE_BITS, plan.ef_search.unwrap_or(0).max(40)),
+            Codes::F16 | Codes::F32 => (SPARE, 40),
+        };
+        let mut width = plan.k.saturating_mul(spare).clamp(least.min(MOST), MOST);
         loop {
             let (found, seen) = self.candidates(plan, embedding, width)?;
             if found.len() >= plan.k {
@@ -326,10 +357,10 @@ impl Reader<'_> {
         plan: &Plan,
         embedding: &[f32],
     ) -> Result<Vec<(String, Match)>, PostgresError> {
-        let name = self.name;
+        let (name, column) = (self.name, plan.column);
         let query = format!(
             "SELECT b.class, c.label, b.similarity FROM (
-                 SELECT class, max(-(embedding <#> $1::text::vector)) AS similarity FROM {name}_entries
+                 SELECT class, max(-({column} <#> $1::text::vector)) AS similarity FROM {name}_entries
                      WHERE $2::int[] IS NULL OR class = ANY($2::int[]) GROUP BY class
                      ORDER BY similarity DESC, class LIMIT $3) b
              JOIN {name}_classes c USING (class) ORDER BY b.similarity DESC, b.class"
@@ -358,17 +389,17 @@ impl Reader<'_> {
             );
         }
         self.transaction.batch_execute(&settings)?;
-        let (name, dim) = (self.name, plan.dim);
+        let (name, column, dim) = (self.name, plan.column, plan.dim);
         let (own, asked) =
-            (plan.built.codes.of("embedding", dim), plan.built.codes.of("$1::text::vector", dim));
+            (plan.built.codes.of(column, dim), plan.built.codes.of("$1::text::vector", dim));
         let (operator, _) = plan.built.codes.operator();
         let query = format!(
             "WITH near AS MATERIALIZED (
-                 SELECT class, embedding FROM {name}_entries
+                 SELECT class, {column} FROM {name}_entries
                      WHERE $2::int[] IS NULL OR class = ANY($2::int[])
                      ORDER BY {own} {operator} {asked} LIMIT $4),
              best AS (
-                 SELECT class, max(-(embedding <#> $1::text::vector)) AS similarity FROM near
+                 SELECT class, max(-({column} <#> $1::text::vector)) AS similarity FROM near
                      GROUP BY class ORDER BY similarity DESC, class LIMIT $3)
              SELECT b.class, c.label, b.similarity, (SELECT count(*) FROM near)
                  FROM best b JOIN {name}_classes c USING (class) ORDER BY b.similarity DESC, b.class"

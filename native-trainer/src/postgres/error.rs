@@ -73,6 +73,43 @@ pub enum PostgresError {
          as their owner"
     )]
     Earlier(String),
+    /// A gallery that would not be taken from the server again.
+    #[error(
+        "{0}; it is not pushed: `magpie gallery rename`, `describe` and `remove` mend a gallery, `build` makes it anew"
+    )]
+    NotPushed(String),
+    /// A role that may not make the tables of a service.
+    #[error(
+        "the role {role} may not make or change the tables of {name}: {said}; let their owner start a service once, or \
+         run GRANT CREATE ON SCHEMA public TO {role}"
+    )]
+    MayNotKeep {
+        /// Name of the gallery.
+        name: String,
+        /// Who is connected.
+        role: String,
+        /// The server's words.
+        said: String,
+    },
+    /// A role that may read the gallery of a service, and not change it.
+    #[error(
+        "the role {role} may read the gallery {name}, and not change it; leave --token-file out, and it is served as it \
+         is, or have the tables' owner run: {grant}"
+    )]
+    MayNotChange {
+        /// Name of the gallery.
+        name: String,
+        /// Who is connected.
+        role: String,
+        /// What lets it.
+        grant: String,
+    },
+    /// A server that takes no changes.
+    #[error(
+        "the server takes no changes of {0}: it follows another one, or is set so; give the address of the one that it \
+         follows, or leave --token-file out, and the gallery is served as it is"
+    )]
+    Follows(String),
     /// A gallery of a service.
     #[error(
         "{0:?} is the gallery of a service (`magpie serve --server`): download it (GET /v1/gallery/file), send \

@@ -17,24 +17,14 @@ use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, GenericClient, IsolationLevel, Row, Transaction};
 
 use super::rows::{Field, RowReader, RowWriter};
-use super::schema::is_there;
-use super::{Address, PostgresError, check_name, lock, sending};
+use super::{Address, PostgresError, check_name, sending};
 
-/// The version of the tables that this program writes, and the newest that it reads.
-const SCHEMA: i32 = 1;
 /// Bytes of a piece of a file.
 const PIECE: usize = 1 << 20;
 /// Longest file that is read.
 const FILE: u64 = 64 << 30;
-/// Greatest version and place: nobody makes so many changes.
-const MOST: u64 = 1 << 48;
 /// How long a change waits for one of another process.
 const WAIT: Duration = Duration::from_secs(30);
-
-/// The table that says which generation counts.
-pub(super) fn state_table(name: &str) -> String {
-    format!("{name}_service")
-}
 
 /// What the gallery is at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +110,7 @@ impl Kept {
     }
 
     /// Asks; over a connection that was lost meanwhile, once more over another one.
-    fn asked<T>(
+    pub(super) fn asked<T>(
         &mut self,
         mut ask: impl FnMut(&mut Client, &str) -> Result<T, PostgresError>,
     ) -> Result<T, PostgresError> {
@@ -141,60 +131,6 @@ impl Kept {
             }
             other => other,
         }
-    }
-
-    /// Makes the tables where there are none, with a gallery's file as the first generation.
-    ///
-    /// # Errors
-    ///
-    /// [`PostgresError`], also for a pushed gallery of this name and for tables of a newer program.
-    pub(crate) fn prepare(
-        &mut self,
-        id: &str,
-        file: &[u8],
-        content: &str,
-    ) -> Result<(), PostgresError> {
-        self.asked(|client, name| {
-            let mut transaction = client.transaction()?;
-            lock(&mut transaction, name, &|what| eprintln!("waiting: {what}"))?;
-            if is_there(&mut transaction, &state_table(name))? {
-                let query = format!("SELECT schema FROM {}", state_table(name));
-                let row = transaction.query_opt(&query, &[])?;
-                let missing =
-                    || PostgresError::Inconsistent("the service's row is gone".to_owned());
-                let version: i32 = row.ok_or_else(missing)?.try_get(0)?;
-                return match version {
-                    SCHEMA => Ok(()),
-                    version if version > SCHEMA => {
-                        let name = name.to_owned();
-                        Err(PostgresError::Newer { name, version, known: SCHEMA })
-                    }
-                    version => {
-                        Err(PostgresError::Inconsistent(format!("version {version} of its tables")))
-                    }
-                };
-            }
-            if is_there(&mut transaction, &format!("{name}_gallery"))? {
-                return Err(PostgresError::Pushed(name.to_owned()));
-            }
-            transaction.batch_execute(&format!(
-                "CREATE TABLE {name}_service (one bool PRIMARY KEY CHECK (one), schema int NOT NULL,
-                     id text NOT NULL, generation bigint NOT NULL, previous bigint,
-                     place bigint NOT NULL, version bigint NOT NULL);
-                 CREATE TABLE {name}_generations (generation bigserial PRIMARY KEY,
-                     content text NOT NULL, length bigint NOT NULL);
-                 CREATE TABLE {name}_files (generation bigint NOT NULL, piece int NOT NULL,
-                     bytes bytea NOT NULL, PRIMARY KEY (generation, piece));
-                 CREATE TABLE {name}_journal (place bigint PRIMARY KEY, generation bigint NOT NULL,
-                     version bigint NOT NULL, change text NOT NULL);
-                 CREATE TABLE {name}_keys (key text PRIMARY KEY, place bigserial UNIQUE,
-                     request text NOT NULL, version bigint NOT NULL, answer text NOT NULL)"
-            ))?;
-            let generation = write_file(&mut transaction, name, file, content)?;
-            let state = format!("INSERT INTO {name}_service VALUES (true, $1, $2, $3, NULL, 0, 0)");
-            transaction.execute(&state, &[&SCHEMA, &id, &generation])?;
-            Ok(transaction.commit()?)
-        })
     }
 
     /// What came since a place of a generation.
@@ -251,10 +187,7 @@ fn gone(name: &str) -> PostgresError {
 
 fn now_of(row: &Row) -> Result<Now, PostgresError> {
     let version = natural(row.try_get(4)?)?;
-    let place = natural(row.try_get(3)?)?;
-    if version.max(place) > MOST {
-        return Err(PostgresError::Inconsistent(format!("version {version}, place {place}")));
-    }
+    natural(row.try_get(3)?)?;
     Ok(Now {
         id: row.try_get(0)?,
         generation: row.try_get(1)?,
@@ -344,7 +277,7 @@ fn read_file(reader: impl BufRead, length: u64) -> Result<Vec<u8>, PostgresError
 }
 
 /// Writes a file as a generation that does not count yet.
-fn write_file(
+pub(super) fn write_file(
     transaction: &mut Transaction<'_>,
     name: &str,
     file: &[u8],
@@ -367,8 +300,8 @@ fn write_file(
 
 /// A change on its way: all of it is kept by [`Changing::commit`], or nothing.
 pub(crate) struct Changing<'a> {
-    transaction: Transaction<'a>,
-    name: String,
+    pub(super) transaction: Transaction<'a>,
+    pub(super) name: String,
 }
 
 impl Changing<'_> {

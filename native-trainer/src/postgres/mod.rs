@@ -4,13 +4,18 @@
 //! |---|---|
 //! | `address` | where the server is, and how the connection is encrypted |
 //! | `rows` | rows as `COPY` has them |
+//! | `told` | what classes and entries may be |
 //! | `schema` | tables of a pushed gallery, and those of earlier versions |
+//! | `reader` | one state of a pushed gallery |
 //! | `error` | why the server could not be used |
 //! | `engine` | indexes there, and searches |
 //! | `kept` | the gallery of services: its file, and the changes since |
+//! | `corrections` | what visitors of services say, until it is decided |
+//! | `service_tables` | tables of both, and those of earlier versions |
 //!
 //! A pushed gallery of some name is three tables: `NAME_gallery` (one row), `NAME_classes` and
-//! `NAME_entries`. A push fills new ones and puts them in their place, in one transaction: one that is cut
+//! `NAME_entries`. Entries are as the extractor gives them, as in a file; what an adapted gallery compares stands beside
+//! each, made of it by the push, and no pull reads it. A push fills new ones and puts them in their place, in one transaction: one that is cut
 //! leaves the old gallery. Whoever reads takes part in one transaction that holds all three from its beginning
 //! to its end, so that it sees the old gallery or the new one; a push waits for those who read, and for another
 //! push of that name. Rows go both ways one after the other, so that memory does not grow with them.
@@ -18,28 +23,31 @@
 //! Source: <https://github.com/pgvector/pgvector>, operator `<#>` (negative inner product).
 
 mod address;
+mod corrections;
 mod engine;
 mod error;
 mod kept;
+mod reader;
 mod rows;
 mod schema;
+mod service_tables;
+mod told;
 
-use std::collections::BTreeSet;
 use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
-use models::gallery::{
-    AnswerRule, Calibration, Class, ContentId, Crop, GalleryReader, GalleryStream, MAX_DIM, Match,
-    Metadata, StreamError, VectorType,
-};
+use models::gallery::{AdaptationMap, AnswerRule, Crop, GalleryReader, GalleryStream, Match};
 use postgres::error::SqlState;
 use postgres::{Client, IsolationLevel, Transaction};
 
 pub(crate) use address::Address;
+pub(crate) use corrections::{Chosen, Decided, Waiting};
 pub use engine::{Query, ServerIndex};
 pub use error::{Cause, PostgresError};
 pub(crate) use kept::{Base, Changing, Kept, KeptAnswer, News, Now, Written};
-use rows::{Field, RowReader, RowWriter};
+use reader::Reader;
+use rows::{Field, RowWriter};
+pub(crate) use told::{wrong_class, wrong_texts};
 
 /// Longest name of a gallery.
 const MAX_NAME: usize = 40;
@@ -99,35 +107,38 @@ impl PostgresGallery {
     ) -> Result<ServerIndex, PostgresError> {
         let summary = gallery.summary().clone();
         let (name, dim) = (&self.name, summary.dim);
+        let mapped = summary.map.map(|map| map.values);
+        let compared = mapped.unwrap_or(dim);
         make_extension(&mut self.client)?;
-        let index = engine::chosen(&mut self.client, index, dim, summary.entries)?;
+        let index = engine::chosen(&mut self.client, index, compared, summary.entries)?;
         let mut transaction = self.client.transaction()?;
         lock(&mut transaction, name, &waits)?;
         check_no_service(&mut transaction, name)?;
-        transaction.batch_execute(&schema::create(name, dim))?;
-        // What was measured behind a map, which stays behind, says nothing of entries as they are here.
-        let is_mapped = summary.map.is_some();
-        let rule = (summary.rule != AnswerRule::default() && !is_mapped)
-            .then(|| written(&summary.rule))
-            .transpose()?;
-        let calibration = gallery.calibration().filter(|_| !is_mapped);
-        let calibration = calibration.map(written).transpose()?;
-        let threshold = |least: Option<f32>| least.filter(|_| !is_mapped);
+        transaction.batch_execute(&schema::create(name, dim, mapped))?;
+        let rule =
+            (summary.rule != AnswerRule::default()).then(|| written(&summary.rule)).transpose()?;
+        let calibration = gallery.calibration().map(written).transpose()?;
+        let map = summary.map.as_ref().map(written).transpose()?;
         transaction.execute(
             &format!(
-                "INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+                "INSERT INTO {name}_gallery_new
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
             ),
             &[
                 &schema::SCHEMA,
                 &summary.model,
                 &(dim as i32),
                 &summary.vector_type.name(),
-                &threshold(summary.min_similarity),
+                &summary.min_similarity,
                 &rule,
                 &calibration,
                 &summary.crop.name(),
                 &index.kind.name(),
                 &index.codes.name(),
+                &(summary.classes.len() as i32),
+                &(summary.entries as i64),
+                &map,
+                &gallery.map().map(AdaptationMap::to_bytes),
             ],
         )?;
         let into = |table: &str| format!("COPY {name}_{table}_new FROM STDIN (FORMAT binary)");
@@ -135,11 +146,14 @@ impl PostgresGallery {
         let mut rows = RowWriter::begin(rows).map_err(sending)?;
         for (number, class) in summary.classes.iter().enumerate() {
             let (metadata, picture) = (written(&class.metadata)?, gallery.thumbnail(number)?);
+            if let Some(what) = wrong_class(class, &picture) {
+                return Err(PostgresError::NotPushed(what));
+            }
             rows.row(&[
                 Field::Int(number as i32),
                 Field::Text(&class.label),
                 Field::Text(&metadata),
-                Field::Real(threshold(class.min_similarity)),
+                Field::Real(class.min_similarity),
                 Field::Bytes(&picture),
             ])
             .map_err(sending)?;
@@ -149,17 +163,25 @@ impl PostgresGallery {
         let mut rows = RowWriter::begin(rows).map_err(sending)?;
         let (mut entries, mut number) = (gallery.entries(), 0);
         while let Some(entry) = entries.advance()? {
-            rows.row(&[
+            if !told::is_entry(&entry.embedding) {
+                return Err(PostgresError::NotPushed(format!("entry {number} has no unit length")));
+            }
+            let all = [
                 Field::Long(number),
                 Field::Int(entry.class as i32),
                 Field::Bytes(&entry.content_id.0),
                 Field::Vector(&entry.embedding),
-            ])
-            .map_err(sending)?;
+                Field::Vector(entry.mapped.as_deref().unwrap_or_default()),
+            ];
+            let fields = if entry.mapped.is_some() { &all } else { &all[..4] };
+            rows.row(fields).map_err(sending)?;
             number += 1;
         }
         rows.end().map_err(sending)?.finish()?;
-        if let Some(build) = index.build(&format!("{name}_entries_new"), dim, summary.entries) {
+        let table = format!("{name}_entries_new");
+        let column = engine::column(mapped.is_some());
+        if let Some(build) = index.build((&table, column), compared, summary.entries) {
+            waits(&format!("the server builds the index {}", index.kind.name()));
             transaction.batch_execute(&build)?;
         }
         take_place(&mut transaction, name, &waits)?;
@@ -201,6 +223,15 @@ impl PostgresGallery {
         self.read(&waits)?.pull(scratch)
     }
 
+    /// Which part of an image is an entry of the gallery.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError`]
+    pub fn crop(&mut self, waits: impl Fn(&str)) -> Result<Crop, PostgresError> {
+        Ok(self.read(&waits)?.description()?.crop)
+    }
+
     /// The most similar classes to each embedding, best first, all of one state of the gallery.
     ///
     /// # Shapes
@@ -229,7 +260,7 @@ fn check_no_service(
     client: &mut impl postgres::GenericClient,
     name: &str,
 ) -> Result<(), PostgresError> {
-    if schema::is_there(client, &kept::state_table(name))? {
+    if schema::is_there(client, &service_tables::state_table(name))? {
         return Err(PostgresError::OfService(name.to_owned()));
     }
     Ok(())
@@ -292,129 +323,6 @@ fn take_place(
             is_told = true;
         }
         std::thread::sleep(PAUSE);
-    }
-}
-
-/// One state of a gallery.
-struct Reader<'a> {
-    transaction: Transaction<'a>,
-    name: &'a str,
-}
-
-/// What is said about all entries.
-struct Description {
-    model: String,
-    dim: usize,
-    vector_type: VectorType,
-    min_similarity: Option<f32>,
-    rule: AnswerRule,
-    calibration: Option<Calibration>,
-    crop: Crop,
-    index: engine::Built,
-}
-
-impl Reader<'_> {
-    fn description(&mut self) -> Result<Description, PostgresError> {
-        let query = format!(
-            "SELECT model, dim, vector_type, min_similarity, rule, calibration, crop, index, codes, version::text \
-             FROM {}_gallery LIMIT 1",
-            self.name
-        );
-        let row = self
-            .transaction
-            .query_opt(&query, &[])?
-            .ok_or_else(|| PostgresError::NotThere(self.name.to_owned()))?;
-        schema::check(self.name, row.try_get(9)?)?;
-        let dim = usize::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
-        if dim == 0 || dim > MAX_DIM {
-            return Err(PostgresError::Inconsistent(format!("embeddings of {dim} values")));
-        }
-        let vector_type = (row.try_get::<_, &str>(2)?.parse::<VectorType>())
-            .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
-        let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
-        let rule: Option<AnswerRule> =
-            row.try_get::<_, Option<&str>>(4)?.map(read_text).transpose()?;
-        let calibration = row.try_get::<_, Option<&str>>(5)?.map(read_text).transpose()?;
-        let crop = row.try_get::<_, &str>(6)?;
-        let crop = [Crop::Never, Crop::Middle, Crop::Main, Crop::Both]
-            .into_iter()
-            .find(|known| known.name() == crop)
-            .ok_or_else(|| PostgresError::Inconsistent(format!("crop {crop:?}")))?;
-        let index = engine::Built::read(row.try_get(7)?, row.try_get(8)?)?;
-        Ok(Description {
-            model,
-            dim,
-            vector_type,
-            min_similarity,
-            rule: rule.unwrap_or_default(),
-            calibration,
-            crop,
-            index,
-        })
-    }
-
-    fn pull<S: Read + Write + Seek>(
-        &mut self,
-        scratch: [S; 2],
-    ) -> Result<GalleryStream<S>, PostgresError> {
-        let about = self.description()?;
-        let mut gallery = GalleryStream::new(about.dim, about.model, about.vector_type, scratch);
-        gallery.set_min_similarity(about.min_similarity)?;
-        gallery.set_measured_rule(about.rule);
-        gallery.set_calibration(about.calibration);
-        gallery.set_crop(about.crop);
-        let name = self.name;
-        let query = format!(
-            "COPY (SELECT class::int, label::text, metadata::text, min_similarity::real, thumbnail::bytea \
-             FROM {name}_classes ORDER BY class) TO STDOUT (FORMAT binary)"
-        );
-        let mut labels = BTreeSet::new();
-        let mut rows = RowReader::begin(self.transaction.copy_out(&query)?, 5)?;
-        while let Some(row) = rows.advance()? {
-            let metadata: Metadata = read_text(row.text(2)?)?;
-            let label = row.text(1)?.to_owned();
-            if !labels.insert(label.clone()) {
-                return Err(PostgresError::Inconsistent(format!("two classes {label:?}")));
-            }
-            let class = Class { label, metadata, min_similarity: threshold(row.real(3)?)? };
-            let place = gallery.add_class(class, row.bytes(4)?)?;
-            if i32::try_from(place) != Ok(row.int(0)?) {
-                return Err(PostgresError::Inconsistent("a class is missing".to_owned()));
-            }
-        }
-        drop((rows, labels));
-        let query = format!(
-            "COPY (SELECT class::int, picture::bytea, embedding::vector FROM {name}_entries ORDER BY entry) \
-             TO STDOUT (FORMAT binary)"
-        );
-        let mut rows = RowReader::begin(self.transaction.copy_out(&query)?, 3)?;
-        let mut embedding = Vec::new();
-        while let Some(row) = rows.advance()? {
-            let class = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
-            let Ok(picture) = <[u8; 16]>::try_from(row.bytes(1)?) else {
-                return Err(PostgresError::Inconsistent("a picture's hash".to_owned()));
-            };
-            row.vector(2, &mut embedding)?;
-            // Its width, its values and its class are looked at there.
-            let added = gallery.add_stored(class, &embedding, ContentId(picture));
-            added.map_err(|error| match error {
-                StreamError::Gallery(error) => {
-                    PostgresError::Inconsistent(format!("entry {}: {error}", gallery.len()))
-                }
-                error => error.into(),
-            })?;
-        }
-        Ok(gallery)
-    }
-}
-
-/// A least cosine as the server has it.
-fn threshold(value: Option<f32>) -> Result<Option<f32>, PostgresError> {
-    match value {
-        Some(least) if !least.is_finite() => {
-            Err(PostgresError::Inconsistent(format!("a threshold of {least}")))
-        }
-        value => Ok(value),
     }
 }
 

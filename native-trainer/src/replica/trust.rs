@@ -10,17 +10,12 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::error::LinkError;
-use crate::{certificate, files};
+use crate::certificate::{self, GivenName};
+use crate::files;
 
 /// Most bytes of a secret's file.
 const FILE: u64 = 4096;
@@ -172,7 +167,7 @@ impl Access {
     }
 }
 
-/// How workers are called that have a certificate of a file, or one that was signed with one of it.
+/// How workers are called that have a certificate of a file, whatever its name, or one that was signed with one of it.
 fn client(path: &Path) -> anyhow::Result<ClientConfig> {
     let given = certificate::certificates(path)?;
     let mut roots = RootCertStore::empty();
@@ -181,62 +176,7 @@ fn client(path: &Path) -> anyhow::Result<ClientConfig> {
             anyhow!("{}: holds a certificate that cannot be used: {error}", path.display())
         })?;
     }
-    let by_name =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), certificate::provider())
-            .build()
-            .with_context(|| path.display().to_string())?;
-    let builder = ClientConfig::builder_with_provider(certificate::provider())
-        .with_safe_default_protocol_versions()
-        .context("TLS cannot be spoken")?;
-    let verifier = Arc::new(Given { given, by_name });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
-}
-
-/// Takes the very certificates that were given, whatever names they have, and those that they have signed for the name
-/// that is called.
-#[derive(Debug)]
-struct Given {
-    given: Vec<CertificateDer<'static>>,
-    by_name: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for Given {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if self.given.iter().any(|given| given == end_entity) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let by_name = &self.by_name;
-        by_name.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.by_name.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.by_name.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_name.supported_verify_schemes()
-    }
+    certificate::client(given, roots, GivenName::Any).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 use authoring::label::{LabelError, Labels, checked, label, nearest, quoted};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use models::gallery::{Class, ContentId, Gallery, GalleryError, check_embedding};
+use models::gallery::{Class, ContentId, Gallery, GalleryError, Metadata, check_embedding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::problem::{Answered, Document, Kind, Problem, shown};
 use super::schema::described;
+use crate::postgres::{wrong_class, wrong_texts};
 
 /// How far from 1 the length of an entry may be: rounding moves it less.
 const ROUNDING: f64 = 0.01;
@@ -214,6 +215,34 @@ impl Change {
             Self::Undo | Self::Nothing => Ok(Done::default()),
         }
     }
+}
+
+impl Change {
+    /// What is wrong with the texts and thumbnails of a change that somebody else may have written down. No route takes such.
+    pub(crate) fn wrong(&self) -> Option<String> {
+        let nothing = Metadata::default();
+        match self {
+            Self::Add { photos } => photos.iter().find_map(|photo| {
+                let class = Class { label: photo.class.clone(), ..Class::default() };
+                wrong_class(&class, &photo.thumbnail.0)
+            }),
+            Self::Class { label, metadata, .. } => {
+                let texts =
+                    metadata.iter().filter_map(|(name, text)| Some((name.clone(), text.clone()?)));
+                wrong_texts(label.as_deref().unwrap_or_default(), &texts.collect())
+            }
+            Self::Move { to, .. } => wrong_texts(to, &nothing),
+            Self::RemoveClass { .. } | Self::RemoveEntries { .. } | Self::Undo | Self::Nothing => {
+                None
+            }
+        }
+    }
+}
+
+/// What is wrong with the classes of a gallery that lies where others write, too.
+pub(crate) fn wrong_gallery(gallery: &Gallery) -> Option<String> {
+    let mut classes = gallery.classes().iter().enumerate();
+    classes.find_map(|(place, class)| wrong_class(class, gallery.thumbnail(place)))
 }
 
 /// A gallery's refusal as it is answered.

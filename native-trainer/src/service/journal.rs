@@ -23,6 +23,21 @@ const MAGIC: &[u8; 8] = b"MAGPWAL1";
 /// Most bytes of a journal that are read.
 const LIMIT: u64 = 8 << 30;
 
+/// Greatest version of a gallery: nobody makes so many changes, and a forged one could not be counted on from.
+const MOST: u64 = 1 << 48;
+
+/// A version as somebody has written it down, in a journal or in a database.
+///
+/// # Errors
+///
+/// One that nobody reaches.
+pub(crate) fn possible(version: u64) -> anyhow::Result<u64> {
+    if version > MOST {
+        bail!("version {version} of the gallery is none that changes lead to; put a copy back");
+    }
+    Ok(version)
+}
+
 /// How a journal begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Begin {
@@ -205,10 +220,14 @@ pub(crate) fn read_journal(path: &Path) -> anyhow::Result<(Begin, Vec<Record>, u
     };
     let (text, behind) = frame(rest).with_context(damaged)?;
     let begin: Begin = read_text(text).with_context(damaged)?;
+    possible(begin.version).with_context(damaged)?;
     rest = behind;
     let mut records = Vec::new();
     while let Some((text, behind)) = frame(rest) {
-        records.extend(read_text::<Vec<Record>>(text).with_context(damaged)?);
+        for record in read_text::<Vec<Record>>(text).with_context(damaged)? {
+            possible(record.version).with_context(damaged)?;
+            records.push(record);
+        }
         rest = behind;
     }
     if is_damaged(rest) {

@@ -158,16 +158,23 @@ impl Service {
         };
         let tls = options.tls.clone().map(Tls::open).transpose()?;
         let store = match (&options.state, &options.database) {
-            (_, Some((server, name))) => Store::shared((server, name), &gallery, rules)?,
+            (_, Some((server, name))) => {
+                Store::shared((server, name), &gallery, rules, options.token.is_some())?
+            }
             (Some(folder), None) => Store::open(folder.clone(), gallery, rules)?,
             (None, None) => Store::fixed(gallery, &rules),
         };
-        let corrections = match &options.state {
-            Some(folder) if options.corrections => {
-                Some(Arc::new(Corrections::open(folder, &store.current().gallery)?))
+        let own = store.current();
+        let corrections = match (&options.state, &options.database) {
+            (_, Some((server, name))) if options.corrections => {
+                Some(Corrections::shared((server, name), &own.gallery)?)
+            }
+            (Some(folder), None) if options.corrections => {
+                Some(Corrections::open(folder, &own.gallery)?)
             }
             _ => None,
         };
+        let corrections = corrections.map(Arc::new);
         let limits = Limits {
             body: options.max_body,
             pixels: options.max_pixels,
@@ -219,12 +226,6 @@ pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
     if options.token.is_some() && !is_kept {
         bail!(
             "--token-file lets clients change the gallery: say by --state or --server where changes are kept"
-        );
-    }
-    if options.corrections && options.database.is_some() {
-        bail!(
-            "--corrections are kept in a folder by one service, and not in a database: give --state instead of --server, \
-             or leave --corrections out"
         );
     }
     let pair = options.tls.as_ref();

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::http::{Response, typed};
 use super::schema::described;
+use crate::postgres::PostgresError;
 
 /// Kinds of problems: the name that `type` ends with, the status, the title.
 macro_rules! kinds {
@@ -87,6 +88,10 @@ described! {
     }
 }
 
+/// What to do where a database was not asked, and where it has changed nothing.
+pub(crate) const AGAIN: &str = "send it again";
+pub(crate) const UNCHANGED: &str = "nothing has changed; send it again";
+
 /// Characters of a text of a request that a sentence shows at most.
 const SHOWN: usize = 60;
 
@@ -136,6 +141,19 @@ impl Problem {
         eprintln!("{}", crate::terminal::sentence(error));
         let detail = "the service failed at this request; its standard error says why";
         Self::new(Kind::Failed, detail)
+    }
+
+    /// The database could not be asked, or refuses.
+    pub(crate) fn of_database(error: PostgresError, what: &str) -> Self {
+        if error.is_held() {
+            let detail = "another process has been changing the gallery for long; send it again";
+            return Self::new(Kind::Busy, detail);
+        }
+        if error.is_lost() {
+            eprintln!("the database: {error}");
+            return Self::new(Kind::Database, format!("the database does not answer; {what}"));
+        }
+        Self::failed(&error.into())
     }
 
     /// As it is answered.

@@ -9,7 +9,7 @@ CREATE TABLE shop_entries (entry bigint PRIMARY KEY,
     embedding vector(3) NOT NULL);
 INSERT INTO shop_gallery VALUES ('0123456789abcdef', 3, 'f32', 0.5, NULL, NULL);
 INSERT INTO shop_classes VALUES
-    (0, E'Käse\t\\', '{"price":"3 €"}', 0.625, '\x00ff5c'),
+    (0, E'Käse\\', '{"price":"3 €"}', 0.625, '\xffd8ffe0'),
     (1, 'mug', '{}', NULL, '\x');
 INSERT INTO shop_entries VALUES
     (0, 0, '\x6e340b9cffb37a989ca544e6bb780a2c', '[1,0,0]'),

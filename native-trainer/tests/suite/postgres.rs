@@ -21,10 +21,15 @@ pub(crate) fn reader(gallery: &Gallery) -> GalleryReader<Cursor<Vec<u8>>> {
 /// Nobody waits.
 pub(crate) const SILENT: fn(&str) = |_| ();
 
+/// What begins as a JPEG does.
+pub(crate) fn jpeg(more: &[u8]) -> Vec<u8> {
+    [b"\xff\xd8\xff\xe0", more].concat()
+}
+
 /// A gallery with everything that can go wrong on the way.
 fn full(vector_type: VectorType) -> Gallery {
     let mut gallery = Gallery::with_type(16, "0123456789abcdef", vector_type);
-    for (label, picture) in [("Tab\t, \\n and 小熊猫 \"quoted\"", vec![0, 255, 92]), ("", vec![])]
+    for (label, picture) in [(", \\n \\. and 小熊猫 \"quoted\"", jpeg(&[0, 255, 92])), ("", vec![])]
     {
         let metadata = [("price".to_owned(), "3 €\n\\N".to_owned())].into();
         let min_similarity = label.is_empty().then_some(0.625);
@@ -111,6 +116,18 @@ fn a_gallery_in_postgres_answers_as_the_file_does() {
     let answers = |text: &str| -> Vec<String> { text.lines().skip(1).map(str::to_owned).collect() };
     assert_eq!(answers(&own).len(), 4);
     assert_eq!(answers(&own), answers(&theirs));
+    // Of a gallery whose entries are the middles of their pictures, the middles are asked.
+    let whole = answers(&own);
+    world.succeed(
+        "gallery build --images pictures --extractor model.safetensors --out gallery.bin --values f32 --crop middle \
+         --adapt never --calibrate never",
+    );
+    succeed(&[&"gallery", &"push", &file, &"--server", &server.address]);
+    let own = succeed(&[&"gallery", &"search", &file, &query, &"--extractor", &model]);
+    let theirs: [&dyn AsRef<OsStr>; 7] =
+        [&"gallery", &"ask", &query, &"--server", &server.address, &"--extractor", &model];
+    assert_eq!(answers(&own), answers(&succeed(&theirs)));
+    assert_ne!(answers(&own), whole);
 
     let stranger = world.path("stranger.bin");
     std::fs::write(&stranger, full(VectorType::F16).to_bytes()).unwrap();
@@ -125,7 +142,7 @@ fn numbered(number: usize) -> Gallery {
     let mut gallery = Gallery::with_type(4, format!("model {number}"), VectorType::F32);
     for class in 0..4 {
         let label = format!("{number}.{class}");
-        let picture = vec![number as u8; 40];
+        let picture = jpeg(&[number as u8; 40]);
         gallery.add_class(Class { label, ..Class::default() }, picture);
     }
     for entry in 0..200_usize {
@@ -136,7 +153,9 @@ fn numbered(number: usize) -> Gallery {
     gallery
 }
 
-fn bytes_of<S: Read + Write + Seek>(stream: models::gallery::GalleryStream<S>) -> Vec<u8> {
+pub(crate) fn bytes_of<S: Read + Write + Seek>(
+    stream: models::gallery::GalleryStream<S>,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.finish(models::gallery::IndexConfig::Flat, &mut bytes).expect("a gallery");
     bytes
@@ -243,13 +262,24 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     // What somebody else has put there is looked at.
     let mut client = server.client();
     client
-        .batch_execute("ALTER TABLE shop_entries ALTER embedding TYPE vector")
+        .batch_execute(
+            "ALTER TABLE shop_entries ALTER embedding TYPE vector, DROP CONSTRAINT magpie_entry,
+                 ADD CONSTRAINT magpie_entry CHECK (true)",
+        )
         .expect("any width");
+    let query = Query { model: "model 1".to_owned(), k: 2, ..Query::default() };
+    let asked = [vec![0.5; 4]];
+    assert!(engine().search(&query, &asked, SILENT).is_ok());
+    // A pull and a search refuse alike, but for what only a row that passed a check of nothing holds.
     let mut broken = |change: &str, back: &str| {
         client.batch_execute(change).expect(change);
         let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
         let error = engine().pull(scratch, SILENT).expect_err(change);
+        let searched = engine().search(&query, &asked, SILENT);
         client.batch_execute(back).expect(back);
+        if !change.starts_with("UPDATE shop_entries") {
+            assert_eq!(searched.expect_err(change).to_string(), error.to_string(), "{change}");
+        }
         error
     };
     for (change, back, told) in [
@@ -290,9 +320,60 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
             "crop \"left\"",
         ),
         (
+            "UPDATE shop_gallery SET version = 4",
             "UPDATE shop_gallery SET version = 3",
-            "UPDATE shop_gallery SET version = 2",
-            "tables of version 3, and this program knows 2; update it",
+            "tables of version 4, and this program knows 3; update it",
+        ),
+        (
+            "UPDATE shop_classes SET label = E'a\\x1b[2J' WHERE class = 1",
+            "UPDATE shop_classes SET label = '1.1' WHERE class = 1",
+            "the name of a class holds U+001B",
+        ),
+        (
+            "UPDATE shop_classes SET metadata = U&'{\"a\": \"\\202e\"}' WHERE class = 1",
+            "UPDATE shop_classes SET metadata = '{}' WHERE class = 1",
+            "the text of metadata holds U+202E",
+        ),
+        (
+            "UPDATE shop_classes SET thumbnail = 'no picture' WHERE class = 1",
+            "UPDATE shop_classes SET thumbnail = '' WHERE class = 1",
+            "class \"1.1\": its thumbnail is no picture",
+        ),
+        (
+            "UPDATE shop_gallery SET entries = 201",
+            "UPDATE shop_gallery SET entries = 200",
+            "200 entries, and 201 were pushed",
+        ),
+        (
+            "UPDATE shop_gallery SET classes = 5",
+            "UPDATE shop_gallery SET classes = 4",
+            "4 classes, and 5 were pushed",
+        ),
+        (
+            "UPDATE shop_gallery SET map_values = ''",
+            "UPDATE shop_gallery SET map_values = NULL",
+            "half a map",
+        ),
+        (
+            "UPDATE shop_gallery SET map = '{\"kind\": \"lda\", \"strength\": 0.5, \"entries\": 9, \"values\": 2}', \
+             map_values = '\\x00'",
+            "UPDATE shop_gallery SET map = NULL, map_values = NULL",
+            "values of its map",
+        ),
+        (
+            "UPDATE shop_entries SET entry = 1000 WHERE entry = 199",
+            "UPDATE shop_entries SET entry = 199 WHERE entry = 1000",
+            "an entry is missing",
+        ),
+        (
+            "UPDATE shop_entries SET embedding = '[0,0,0,0]' WHERE entry = 9",
+            "UPDATE shop_entries SET embedding = '[1,0,0,0]' WHERE entry = 9",
+            "entry 9 has no unit length",
+        ),
+        (
+            "ALTER TABLE shop_entries DROP CONSTRAINT magpie_entry",
+            "ALTER TABLE shop_entries ADD CONSTRAINT magpie_entry CHECK (true)",
+            "does not check entries any more",
         ),
         (
             "UPDATE shop_entries SET embedding = '[1,0]' WHERE entry = 9",
@@ -309,6 +390,8 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
 
 /// What the program of before version 2 made of the first gallery below.
 const EARLIER: &str = include_str!("../postgres/version-1.sql");
+/// And that of version 2.
+const VERSION_2: &str = include_str!("../postgres/version-2.sql");
 
 #[test]
 fn tables_of_earlier_versions_in_postgres_are_brought_to_this_one() {
@@ -319,8 +402,8 @@ fn tables_of_earlier_versions_in_postgres_are_brought_to_this_one() {
     let gallery = {
         let mut gallery = Gallery::with_type(3, "0123456789abcdef", VectorType::F32);
         let metadata = [("price".to_owned(), "3 €".to_owned())].into();
-        let class = Class { label: "Käse\t\\".to_owned(), metadata, min_similarity: Some(0.625) };
-        gallery.add_class(class, vec![0, 255, 92]);
+        let class = Class { label: "Käse\\".to_owned(), metadata, min_similarity: Some(0.625) };
+        gallery.add_class(class, jpeg(&[]));
         gallery.add_class(Class { label: "mug".to_owned(), ..Class::default() }, vec![]);
         for (class, embedding) in [(0, [1.0, 0.0, 0.0]), (1, [0.0, 0.6, 0.8])] {
             gallery.add_image(class, &embedding, ContentId::of(&[class as u8])).expect("a class");
@@ -345,14 +428,31 @@ fn tables_of_earlier_versions_in_postgres_are_brought_to_this_one() {
     let row =
         client.query_one("SELECT version, index, codes FROM shop_gallery", &[]).expect("a row");
     let told: (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-    assert_eq!(told, (2, "hnsw".to_owned(), "f32".to_owned()));
+    assert_eq!(told, (3, "hnsw".to_owned(), "f32".to_owned()));
+    // What its owner has added meanwhile is nobody's entry, also there.
+    client
+        .batch_execute("DROP TABLE shop_entries, shop_classes, shop_gallery")
+        .and_then(|()| client.batch_execute(VERSION_2))
+        .expect("tables");
+    client
+        .batch_execute("UPDATE shop_entries SET embedding = '[0,0,0]' WHERE entry = 1")
+        .expect("a row");
+    let error = pull("shop").expect_err("no entry").to_string();
+    assert!(error.contains("an entry that is none"), "{error}");
+    client
+        .batch_execute("UPDATE shop_entries SET embedding = '[0,0.6,0.8]' WHERE entry = 1")
+        .expect("a row");
+    assert!(pull("shop").expect("a gallery") == gallery.to_bytes());
+    let row = client.query_one("SELECT version, classes, entries FROM shop_gallery", &[]);
+    let row = row.expect("a row");
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, i32>(1), row.get::<_, i64>(2)), (3, 2, 2));
     // The graph that was built is searched.
     let query = Query { model: "0123456789abcdef".to_owned(), k: 2, ..Query::default() };
     let mut engine = PostgresGallery::connect(&server.address, "shop").expect("a server");
     let found = engine.search(&query, &[vec![0.0, 1.0, 0.0]], SILENT).expect("answers");
     assert_eq!(
         found[0].iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>(),
-        ["mug", "Käse\t\\"]
+        ["mug", "Käse\\"]
     );
     // Who may only read says so.
     client.batch_execute("DROP TABLE shop_entries, shop_classes, shop_gallery").expect("gone");

@@ -14,18 +14,18 @@ use crate::world::parsed;
 const PNG: &str = "Content-Type: image/png";
 
 impl Running {
-    fn correct(&self, class: &str, bytes: &[u8]) -> Answer {
+    pub(crate) fn correct(&self, class: &str, bytes: &[u8]) -> Answer {
         self.ask("POST", &format!("/v1/corrections?class={class}"), &[PNG], bytes)
     }
 
-    fn waiting(&self) -> Vec<Value> {
+    pub(crate) fn waiting(&self) -> Vec<Value> {
         let page = self.change("GET", "/v1/corrections?limit=1000", &[], b"").json();
         let waiting = page["corrections"].as_array().expect("a list").clone();
         assert_eq!(page["total"], waiting.len());
         waiting
     }
 
-    fn decide(&self, how: &str, body: &Value) -> Answer {
+    pub(crate) fn decide(&self, how: &str, body: &Value) -> Answer {
         self.change_json("POST", &format!("/v1/corrections/{how}"), body)
     }
 }
@@ -107,7 +107,7 @@ fn a_class_has_more_than_dots() {
 }
 
 /// Other bytes of the same pixels.
-fn numbered(number: usize) -> Vec<u8> {
+pub(crate) fn numbered(number: usize) -> Vec<u8> {
     [picture(2, 1), number.to_string().into_bytes()].concat()
 }
 

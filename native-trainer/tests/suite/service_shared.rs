@@ -1,18 +1,17 @@
 //! One gallery in a database, and several services on it: each sees what the others have changed with its next request,
 //! and nothing that was answered is lost.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use models::gallery::{Adaptation, AdaptationKind, AdaptationMap, Gallery};
 use serde_json::Value;
 
 use crate::database::Server;
 use crate::service::{Answer, Running, exchange, request, shop, start};
 use crate::service_changes::{BEARER, TOKEN, picture};
 use crate::sites::Shop;
-use crate::world::fail;
 
 const PNG: &str = "Content-Type: image/png";
 
@@ -23,24 +22,20 @@ pub(crate) fn open() -> (Server, Shop) {
     (server, shop)
 }
 
-fn command(server: &Server, shop: &Shop, more: &[&str]) -> Command {
+pub(crate) fn command(server: &Server, shop: &Shop, more: &[&str]) -> Command {
+    command_at(&server.address, shop, more)
+}
+
+pub(crate) fn command_at(address: &str, shop: &Shop, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
     command.arg("serve").arg(shop.path("site")).args(["--api", "--port", "0", "--name", "shop"]);
-    command.args(["--server", &server.address]).arg("--token-file").arg(shop.path("token"));
+    command.args(["--server", address]).arg("--token-file").arg(shop.path("token"));
     command.args(more).stderr(Stdio::null());
     command
 }
 
 pub(crate) fn serve(server: &Server, shop: &Shop) -> Running {
     start(&mut command(server, shop, &[]))
-}
-
-/// What a service that does not start says.
-fn refused(server: &Server, shop: &Shop, more: &[&str]) -> String {
-    let mut command = command(server, shop, more);
-    let output = command.stderr(Stdio::piped()).output().expect("magpie runs");
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr).expect("a text")
 }
 
 pub(crate) fn add(service: &Running, class: &str, number: usize, more: &[&str]) -> Answer {
@@ -321,119 +316,43 @@ fn a_database_in_postgres_that_is_gone_is_said_and_comes_back() {
 }
 
 #[test]
-fn what_the_database_in_postgres_should_not_hold_is_refused() {
+fn an_adapted_gallery_in_postgres_is_served_by_all_behind_one_map() {
     let (server, shop) = open();
-    let own = &server.address;
-    assert!(
-        refused(&server, &shop, &["--corrections"]).contains("--corrections are kept in a folder")
-    );
-    // Names that a pushed gallery has, and names that a service has.
-    let site = shop.path("site");
-    let gallery = shop.path("gallery.bin");
-    {
-        let service = serve(&server, &shop);
-        std::fs::write(&gallery, service.get("/v1/gallery/file").body).expect("a file");
-        add(&service, "mug", 0, &[]).json();
-        for words in ["push", "pull"] {
-            let told = fail(&[&"gallery", &words, &gallery, &"--server", own, &"--name", &"shop"]);
-            assert!(told.contains("is the gallery of a service"), "{told}");
-        }
+    let (one, two) = (serve(&server, &shop), serve(&server, &shop));
+    let (_, plain) = same(&[&one, &two]);
+    let asked = |service: &Running| {
+        let answer = service.ask("POST", "/v1/search", &[PNG], &picture(1, 3)).json();
+        answer["images"].clone()
+    };
+    let before = asked(&two);
+    let mut gallery = Gallery::from_bytes(&plain).expect("a gallery");
+    let (dim, values) = (gallery.dim(), 3);
+    let kind = AdaptationKind::Lda;
+    let about = Adaptation { kind, strength: 0.5, entries: gallery.len(), values };
+    let numbers = [[0.05_f32; 3], [1.0 / 127.0; 3]].concat();
+    let mut bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+    bytes.extend((0..values * dim).map(|place| (place * 89 % 251) as u8));
+    gallery.set_map(AdaptationMap::from_bytes(about, dim, &bytes)).expect("of its width");
+    assert!(gallery.map().is_some());
+    gallery.set_min_similarity(Some(0.125)).expect("a number");
+    // Map and threshold come and go together, seen by the next request to any of them.
+    one.change("PUT", "/v1/gallery/file", &[], &gallery.to_bytes()).json();
+    let (_, file) = same(&[&one, &two]);
+    assert!(file == gallery.to_bytes());
+    assert_eq!(two.get("/v1/gallery").json(), one.get("/v1/gallery").json());
+    let behind = asked(&two);
+    assert!(behind == asked(&one) && behind != before);
+    add(&two, "mug", 1, &[]).json();
+    let third = serve(&server, &shop);
+    same(&[&one, &two, &third]);
+    assert_eq!(asked(&third), asked(&one));
+    for service in [&third, &one] {
+        service.change("POST", "/v1/undo", &[], b"").json();
+        same(&[&one, &two, &third]);
     }
-    crate::world::succeed(&[&"gallery", &"push", &gallery, &"--server", own, &"--name", &"pushed"]);
-    assert!(refused_named(&server, &site, "pushed").contains("is a gallery that was pushed"));
-    assert!(refused_named(&server, &site, "no name").contains("is no name of a gallery"));
-    let service = serve(&server, &shop);
-    let mut client = server.client();
-    let version = service.get("/v1/gallery").json()["version"].as_u64().expect("a version");
-    assert_eq!(version, 1);
-    for (change, back, at_start) in [
-        ("UPDATE shop_service SET schema = 2", "UPDATE shop_service SET schema = 1", "version 2"),
-        ("UPDATE shop_service SET schema = -1", "UPDATE shop_service SET schema = 1", "version -1"),
-        (
-            "UPDATE shop_service SET version = -9, place = 2",
-            "UPDATE shop_service SET version = 1, place = 1",
-            "version -9",
-        ),
-        (
-            "UPDATE shop_journal SET change = '{\"kind\": \"eat\"}'",
-            "",
-            "change 1 of the journal cannot be read",
-        ),
-        (
-            "UPDATE shop_journal SET change = '{\"kind\": \"remove_class\", \"class\": \"nobody\"}'",
-            "",
-            "its journal cannot be done again",
-        ),
-        (
-            "UPDATE shop_files SET bytes = set_byte(bytes, 200, 7)",
-            "",
-            "the database's file of the gallery is damaged",
-        ),
-        (
-            "UPDATE shop_files SET piece = 1",
-            "UPDATE shop_files SET piece = 0",
-            "piece 0 of its file",
-        ),
-        ("UPDATE shop_generations SET length = 9e18", "", "a file of 9000000000000000000 bytes"),
-        ("DELETE FROM shop_service", "", "the service's row is gone"),
-    ] {
-        // What was right comes back from copies.
-        client
-            .batch_execute(
-                "CREATE TABLE kept_journal AS TABLE shop_journal; CREATE TABLE kept_files AS TABLE shop_files;
-                 CREATE TABLE kept_generations AS TABLE shop_generations; CREATE TABLE kept_service AS TABLE shop_service",
-            )
-            .expect("copies");
-        client.batch_execute(change).expect(change);
-        let told = refused(&server, &shop, &[]);
-        assert!(told.contains(at_start) && !told.contains("panicked"), "{change}: {told}");
-        if !back.is_empty() {
-            client.batch_execute(back).expect(back);
-        }
-        client
-            .batch_execute(
-                "DELETE FROM shop_journal; INSERT INTO shop_journal TABLE kept_journal;
-                 DELETE FROM shop_files; INSERT INTO shop_files TABLE kept_files;
-                 DELETE FROM shop_generations; INSERT INTO shop_generations TABLE kept_generations;
-                 DELETE FROM shop_service; INSERT INTO shop_service TABLE kept_service;
-                 DROP TABLE kept_journal, kept_files, kept_generations, kept_service",
-            )
-            .expect("as before");
-    }
-    // A service that runs answers no half of it, and goes on when it is right again.
-    let change = "INSERT INTO shop_journal SELECT 2, generation, 2, 'no change' FROM shop_service;
-         UPDATE shop_service SET place = 2, version = 2";
-    client.batch_execute(change).expect(change);
-    assert_eq!(service.get("/v1/gallery").problem(), "failed");
-    assert_eq!(add(&service, "mug", 5, &[]).problem(), "failed");
-    let back =
-        "DELETE FROM shop_journal WHERE place = 2; UPDATE shop_service SET place = 1, version = 1";
-    client.batch_execute(back).expect(back);
-    assert_eq!(service.get("/v1/gallery").json()["version"], 1);
-    add(&service, "mug", 6, &[]).json();
-    // An address that nobody listens at, and one with a password.
-    let told = fail(&[
-        &"serve",
-        &site,
-        &"--api",
-        &"--port",
-        &"0",
-        &"--server",
-        &"postgres://me:secret@127.0.0.1:1/shop",
-    ]);
-    assert!(told.contains("is PostgreSQL running there") && !told.contains("secret"), "{told}");
-}
-
-fn refused_named(server: &Server, site: &Path, name: &str) -> String {
-    fail(&[
-        &"serve",
-        &site,
-        &"--api",
-        &"--port",
-        &"0",
-        &"--server",
-        &server.address,
-        &"--name",
-        &name,
-    ])
+    assert_eq!(asked(&two), before);
+    // Learning anew there is one change, like any other.
+    let learned = two.change_json("POST", "/v1/gallery/adapt", &serde_json::json!({}));
+    assert_eq!(learned.status, 200, "{}", learned.text());
+    same(&[&one, &two, &third]);
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::processes::processes;
 use super::record::{Table, number, python_version, ratio};
 use super::{ROUNDS, figures};
 use crate::setup;
@@ -25,10 +26,10 @@ const STARTED: Duration = Duration::from_mins(1);
 /// Processes of the peer.
 const WORKERS: [&str; 2] = ["1", "2"];
 /// Of a service that this machine alone reaches.
-const TOKEN: &str = "a-token-of-this-measurement";
+pub(super) const TOKEN: &str = "a-token-of-this-measurement";
 
 /// A service that ends with the measurement.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -42,19 +43,22 @@ impl Drop for Running {
 /// 1 and by 16 clients as fast as it goes, then at half of that.
 ///
 /// With `--soak MINUTES` no peer is measured: the service is held at its capacity for so long, by clients of which some
-/// break off, send rubbish and change the gallery.
+/// break off, send rubbish and change the gallery. With `--processes` several services are asked that have one gallery in
+/// PostgreSQL.
 pub(crate) fn service(options: &[&str]) -> anyhow::Result<()> {
-    let (pictures, minutes) = match options {
-        ["--pictures", pictures] => (pictures, None),
-        ["--pictures", pictures, "--soak", minutes] => (pictures, Some(*minutes)),
+    let (pictures, minutes, is_several) = match options {
+        ["--pictures", pictures] => (pictures, None, false),
+        ["--pictures", pictures, "--soak", minutes] => (pictures, Some(*minutes), false),
+        ["--pictures", pictures, "--processes"] => (pictures, None, true),
         _ => bail!(
-            "bench service --pictures DIR [--soak MINUTES]: a folder with a folder of photographs per class"
+            "bench service --pictures DIR [--soak MINUTES | --processes]: a folder with a folder of photographs per class"
         ),
     };
     let pictures = Path::new(pictures).canonicalize().with_context(|| (*pictures).to_owned())?;
     let bench = root().join(".magpie/bench/service");
     std::fs::create_dir_all(&bench)?;
-    let python = setup::python_with("bench/service-peer", &PEERS)?;
+    let python =
+        if is_several { String::new() } else { setup::python_with("bench/service-peer", &PEERS)? };
     step("the program", || {
         execute(program("cargo").args(["build", "--locked", "--workspace", "--bin", "magpie"]))
     })?;
@@ -65,6 +69,9 @@ pub(crate) fn service(options: &[&str]) -> anyhow::Result<()> {
         let how = ["--crop", "never", "--adapt", "never", "--calibrate", "never"];
         execute(program(&magpie).arg("site").arg(&pictures).arg("--out").arg(&site).args(how))
     })?;
+    if is_several {
+        return processes(&magpie, &site, &pictures);
+    }
     if let Some(minutes) = minutes {
         return soak(&magpie, &python, (&site, &pictures), minutes);
     }
@@ -210,7 +217,11 @@ fn soak(
     Ok(())
 }
 
-fn magpie_at(magpie: &str, site: &Path, how: &[&str]) -> anyhow::Result<(Running, String)> {
+pub(super) fn magpie_at(
+    magpie: &str,
+    site: &Path,
+    how: &[&str],
+) -> anyhow::Result<(Running, String)> {
     let mut command = program(magpie);
     command.arg("serve").arg(site).args(["--api", "--port", "0"]).args(how);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;

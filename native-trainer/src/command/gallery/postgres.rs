@@ -137,12 +137,6 @@ impl Push {
         let (classes, entries) = (summary.classes.len(), summary.entries);
         let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
         println!("{}: {classes}, {pictures} pushed, index {}", self.server.name, index.name());
-        if summary.map.is_some() {
-            println!(
-                "without the map, and without the rule, thresholds and probabilities that were measured behind it: \
-                 PostgreSQL compares entries as the extractor gives them"
-            );
-        }
         Ok(())
     }
 }
@@ -169,6 +163,7 @@ impl Ask {
         let metadata = self.metadata.iter().map(pair).collect::<anyhow::Result<_>>()?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut server = self.server.connect()?;
+        let embedder = embedder.query_of(server.crop(waits)?);
         let mut failures = Failures::new(false);
         let mut named = Vec::new();
         let mut embeddings = Vec::new();

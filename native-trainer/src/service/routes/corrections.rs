@@ -5,7 +5,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use models::gallery::{ContentId, Gallery};
 use models::image::geometry::BBox;
-use models::model_file::sha256_hex;
 
 use super::entries::{Sent, embed, ids_of};
 use super::recognize::wanted;
@@ -15,7 +14,7 @@ use crate::service::asked::{Asked, Once};
 use crate::service::change::{
     Change, EntryId, Packed, Photo, checked_label, class_of, refused, unit,
 };
-use crate::service::corrections::{Chosen, Correction, Corrections, Said, Went};
+use crate::service::corrections::{Correction, Corrections, Said, Went, has};
 use crate::service::http::{Call, typed};
 use crate::service::problem::{Answered, Kind, Problem};
 use crate::service::queue::Wanted;
@@ -57,8 +56,9 @@ pub(crate) async fn add(service: Arc<Service>, call: Call) -> Answered {
         )
     })?;
     let class = checked_label(&class)?;
-    let admitted = corrections.admit(from, Instant::now());
-    if admitted.is_err() {
+    let admitting = Arc::clone(&corrections);
+    let admitted = beside(move || admitting.admit(from, Instant::now())).await;
+    if admitted.as_ref().is_err_and(|problem| problem.kind == Kind::Busy) {
         service.metrics.corrections_refused();
     }
     admitted?;
@@ -123,15 +123,6 @@ fn of_embedding(gallery: &Gallery, class: String, embedding: &[f32]) -> Answered
     })
 }
 
-/// Whether a class has an entry.
-fn has(gallery: &Gallery, class: &str, id: EntryId) -> bool {
-    class_of(gallery, class).is_ok_and(|class| {
-        let mut entries = gallery.entries();
-        entries
-            .any(|entry| gallery.entry_class(entry) == class && EntryId::of(gallery, entry) == id)
-    })
-}
-
 /// What the gallery says of a thing.
 fn said(wanted: &Wanted, photo: &Photo) -> Answered<Option<Said>> {
     let gallery = &wanted.snapshot.gallery;
@@ -155,7 +146,8 @@ fn said(wanted: &Wanted, photo: &Photo) -> Answered<Option<Said>> {
 pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
     let PageOptions { offset, limit } = Asked::of_address(&call.head)?.options()?;
     let snapshot = service.store.current();
-    let (total, page) = service.corrections()?.page(offset, limit.unwrap_or(100));
+    let corrections = service.corrections()?;
+    let (total, page) = beside(move || corrections.page(offset, limit.unwrap_or(100))).await?;
     let bytes_of_one = 4 * snapshot.gallery.dim().max(1);
     let one = |correction: Correction| {
         let Correction { id, time, photo, said, .. } = correction;
@@ -182,7 +174,8 @@ pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
 /// Shows one that waits.
 pub(crate) async fn thumbnail(service: Arc<Service>, call: Call) -> Answered {
     let Nothing {} = Asked::of_address(&call.head)?.options()?;
-    let picture = service.corrections()?.thumbnail(EntryId::parse(&call.place)?)?;
+    let (corrections, id) = (service.corrections()?, EntryId::parse(&call.place)?);
+    let picture = beside(move || corrections.thumbnail(id)).await?;
     if picture.is_empty() {
         return Err(Problem::new(Kind::NotFound, "this correction has no picture"));
     }
@@ -198,29 +191,20 @@ pub(crate) async fn accept(service: Arc<Service>, call: Call) -> Answered {
     ids.sort_by_key(|id| id.0.0);
     ids.dedup();
     let to = to.as_deref().map(checked_label).transpose()?;
+    let mut asking = conditions.asking(Doing::Change(Change::Nothing), String::new());
+    if let Some(within) = corrections.accepting(&ids, to.clone()) {
+        asking.doing = Doing::Within(Box::new(within));
+        asking.key = None;
+        return changed(&service, asking).await;
+    }
     let _alone = corrections.deciding.lock().await;
     let is_there = |class: &str, id| has(&service.store.current().gallery, class, id);
-    let Chosen { waiting, stays } = corrections.waiting(&ids, true, is_there)?;
-    let accepted: Vec<EntryId> = waiting.iter().map(|correction| correction.id).collect();
-    let went = |correction: &Correction| Went {
-        stay: correction.stay,
-        class: to.clone().unwrap_or_else(|| correction.photo.class.clone()),
-        entry: correction.photo.id,
-    };
-    let went: Vec<Went> = waiting.iter().map(went).collect();
-    let photo = |correction: Correction| {
-        let Photo { class, id, thumbnail, embeddings } = correction.photo;
-        Photo { class: to.clone().unwrap_or(class), id, thumbnail, embeddings }
-    };
-    let photos: Vec<Photo> = waiting.into_iter().map(photo).collect();
-    let adding = || Doing::Change(Change::Add { photos: photos.clone() });
-    let doing = if photos.is_empty() { Doing::Change(Change::Nothing) } else { adding() };
-    // A kill between the gallery and the queue leaves them waiting: by this key they are added once. What waits anew has
-    // another one. No client has it, for theirs hold no blank.
-    let listed: Vec<String> = ids.iter().map(EntryId::to_string).collect();
-    let digest = sha256_hex(format!("{listed:?} {stays:?} {to:?}").as_bytes());
-    let mut asking = conditions.asking(doing, String::new());
-    asking.key = Some((format!("corrections {digest}"), digest));
+    let chosen = corrections.waiting(&ids, true, is_there)?;
+    let went = chosen.went(to.as_deref());
+    let adding = || Doing::Change(chosen.change(to.as_deref()));
+    asking.doing = adding();
+    // A kill between the gallery and the queue leaves them waiting: by this key they are added once.
+    asking.key = Some(chosen.key(&ids, to.as_deref()));
     let matching = asking.matching.clone();
     let mut answer = changed(&service, asking).await?;
     let now = service.store.current();
@@ -230,8 +214,9 @@ pub(crate) async fn accept(service: Arc<Service>, call: Call) -> Answered {
         let asking = Asking { doing: adding(), matching, key: None, more: More::default() };
         answer = changed(&service, asking).await?;
     }
+    let accepted: Vec<EntryId> = chosen.waiting.iter().map(|correction| correction.id).collect();
     let deciding = Arc::clone(&corrections);
-    beside(move || deciding.decide(accepted, Some(went))).await?;
+    beside(move || deciding.accepted(accepted, went)).await?;
     Ok(answer)
 }
 
@@ -242,10 +227,7 @@ pub(crate) async fn reject(service: Arc<Service>, call: Call) -> Answered {
     let CorrectionsRejected { ids } = asked.only_options()?;
     let ids = ids_of(&ids)?;
     let _alone = corrections.deciding.lock().await;
-    let Chosen { waiting, .. } = corrections.waiting(&ids, false, |_, _| true)?;
-    let ids: Vec<EntryId> = waiting.into_iter().map(|correction| correction.id).collect();
-    let rejected = ids.len();
     let deciding = Arc::clone(&corrections);
-    beside(move || deciding.decide(ids, None)).await?;
+    let rejected = beside(move || deciding.reject(&ids)).await?;
     json(&Rejected { rejected })
 }

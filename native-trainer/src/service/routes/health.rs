@@ -1,13 +1,18 @@
 //! Whether the service lives, its figures, its description and the page to try it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::{self, HeaderValue};
 
 use crate::service::Service;
+use crate::service::corrections::Corrections;
 use crate::service::http::{Call, typed};
 use crate::service::metrics::Now;
 use crate::service::problem::{Answered, Kind, Problem};
+
+/// How long counting what waits may take.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// Whether the process answers at all.
 pub(crate) async fn health(_: Arc<Service>, _: Call) -> Answered {
@@ -23,9 +28,23 @@ pub(crate) async fn ready(service: Arc<Service>, _: Call) -> Answered {
     Ok(typed("ready\n", "text/plain"))
 }
 
+/// How many corrections wait. A database that does not answer holds nobody up.
+async fn waiting(corrections: &Arc<Corrections>) -> usize {
+    let asked = Arc::clone(corrections);
+    let counted = tokio::task::spawn_blocking(move || asked.len());
+    match tokio::time::timeout(COUNTED, counted).await {
+        Ok(Ok(count)) => count,
+        Ok(Err(_)) | Err(_) => corrections.known(),
+    }
+}
+
 /// Figures for Prometheus.
 pub(crate) async fn metrics(service: Arc<Service>, _: Call) -> Answered {
     let snapshot = service.store.current();
+    let corrections = match &service.corrections {
+        Some(corrections) => waiting(corrections).await,
+        None => 0,
+    };
     let now = Now {
         waiting: service.queue.len(),
         working: service.working(),
@@ -33,7 +52,7 @@ pub(crate) async fn metrics(service: Arc<Service>, _: Call) -> Answered {
         entries: snapshot.gallery.len(),
         version: snapshot.version,
         journal: service.store.journal_bytes(),
-        corrections: service.corrections.as_ref().map_or(0, |corrections| corrections.len()),
+        corrections,
         up: service.begun.elapsed(),
     };
     Ok(typed(service.metrics.text(&now), "text/plain; version=0.0.4; charset=utf-8"))

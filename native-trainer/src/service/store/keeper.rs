@@ -135,7 +135,7 @@ impl Keeper {
                 return Some(told_again(&self.begin.id, kept, request));
             }
         }
-        against(asking, &self.begin.id, version)
+        against(asking.matching.as_deref(), &self.begin.id, version)
     }
 
     /// Makes changes on one copy, in their order, and writes them at once.
@@ -200,7 +200,9 @@ impl Keeper {
         let key = asking.key;
         let (gallery, more) = match asking.doing {
             Doing::Change(Change::Undo) => return self.undo(key, current),
-            Doing::Change(_) => return Err(Problem::new(Kind::Failed, "a change came alone")),
+            Doing::Change(_) | Doing::Within(_) => {
+                return Err(Problem::new(Kind::Failed, "a change came alone"));
+            }
             // Later changes are made although this one broke off.
             Doing::Remake(remake) => catch_unwind(AssertUnwindSafe(|| remake(&current.gallery)))
                 .unwrap_or_else(|_panic| {
@@ -364,7 +366,7 @@ pub(super) type Waiting = (Asking, Sending);
 pub(super) type Outcome = (Sending, Answered<Told>);
 
 pub(super) fn is_alone(asking: &Asking) -> bool {
-    matches!(asking.doing, Doing::Remake(_) | Doing::Change(Change::Undo))
+    matches!(asking.doing, Doing::Remake(_) | Doing::Within(_) | Doing::Change(Change::Undo))
 }
 
 fn storage(error: &anyhow::Error) -> Problem {
@@ -403,8 +405,12 @@ pub(super) fn told_again(id: &str, kept: &Kept, request: &str) -> Answered<Told>
 }
 
 /// Why a change that depends on another version is not made.
-pub(super) fn against(asking: &Asking, id: &str, version: u64) -> Option<Answered<Told>> {
-    let (tag, wanted) = (format!("\"{id}-{version}\""), asking.matching.as_ref()?);
+pub(super) fn against(
+    matching: Option<&[String]>,
+    id: &str,
+    version: u64,
+) -> Option<Answered<Told>> {
+    let (tag, wanted) = (format!("\"{id}-{version}\""), matching?);
     if wanted.iter().any(|wanted| wanted == "*" || *wanted == tag) {
         return None;
     }

@@ -9,8 +9,8 @@ use models::gallery::{ContentId, Gallery};
 use super::keeper::replay;
 use super::{Rules, Snapshot};
 use crate::postgres::{Base, News, Now, Written};
-use crate::service::change::{Change, EntryId};
-use crate::service::journal::{Record, effective};
+use crate::service::change::{Change, EntryId, wrong_gallery};
+use crate::service::journal::{Record, effective, possible};
 
 /// The gallery as it is known here.
 struct Mirror {
@@ -31,9 +31,19 @@ pub(super) struct Known {
 
 /// A change of a journal.
 pub(super) fn record_of(written: &Written) -> anyhow::Result<Record> {
-    let change = serde_json::from_str(&written.change)
+    let change: Change = serde_json::from_str(&written.change)
         .with_context(|| format!("change {} of the journal cannot be read", written.place))?;
-    Ok(Record { version: written.version, change, key: None })
+    if let Some(what) = change.wrong() {
+        bail!("change {} of the journal: {what}", written.place);
+    }
+    Ok(Record { version: possible(written.version)?, change, key: None })
+}
+
+/// Fails for a version or a place that nobody reaches.
+fn check(now: &Now) -> anyhow::Result<()> {
+    possible(now.version)?;
+    possible(u64::try_from(now.place).unwrap_or(u64::MAX))?;
+    Ok(())
 }
 
 pub(super) fn written(place: i64, record: &Record) -> anyhow::Result<Written> {
@@ -61,7 +71,11 @@ pub(super) fn gallery_of(base: &Base) -> anyhow::Result<(Gallery, Vec<Record>)> 
     if content != base.content {
         bail!("the database's file of the gallery is damaged: put a copy of the database back");
     }
+    check(&base.now)?;
     let gallery = Gallery::from_bytes(&base.file)?;
+    if let Some(what) = wrong_gallery(&gallery) {
+        bail!("the database's file of the gallery: {what}");
+    }
     let records: anyhow::Result<Vec<Record>> = base.changes.iter().map(record_of).collect();
     Ok((gallery, effective(records?)))
 }
@@ -144,6 +158,7 @@ impl Known {
         {
             return Ok(false);
         }
+        check(&news.now)?;
         let records: anyhow::Result<Vec<Record>> = news.changes.iter().map(record_of).collect();
         let records = records?;
         if records.iter().any(|record| record.change == Change::Undo) {

@@ -25,6 +25,7 @@ use super::http::Bytes;
 use super::journal;
 use super::problem::{Answered, Kind, Problem};
 use crate::files::{self, Lock};
+use crate::postgres::Changing;
 use keeper::{Folded, Keeper};
 
 /// A look at whether others have changed the gallery.
@@ -111,10 +112,17 @@ pub(crate) struct More {
     pub(crate) lines: Option<Vec<String>>,
 }
 
+/// What makes a change in the transaction that keeps it, with what it takes for that from the database; and the change's
+/// idempotency key with the digest of its request.
+pub(crate) type Within =
+    Box<dyn FnOnce(&Gallery, &mut Changing<'_>) -> Answered<(Change, (String, String))> + Send>;
+
 /// What is to be done to the gallery.
 pub(crate) enum Doing {
     Change(Change),
     Remake(Remake),
+    /// Only where the gallery is in a database.
+    Within(Within),
 }
 
 /// A change with what it depends on.
@@ -201,13 +209,15 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// A database that cannot be reached or holds something else, a gallery of another model.
+    /// A database that cannot be reached or holds something else, a gallery of another model; a role that may not change it,
+    /// where it is to be changed.
     pub(crate) fn shared(
         (address, name): (&str, &str),
         first: &Gallery,
         rules: Rules,
+        may_change: bool,
     ) -> anyhow::Result<Self> {
-        let (keeper, watcher) = shared::open(address, name, first, rules)?;
+        let (keeper, watcher) = shared::open(address, name, first, rules, may_change)?;
         let (current, journal) = watcher.known.parts();
         let (door, messages) = sync_channel(WAITING);
         let (looks, asked) = sync_channel(WAITING);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use models::gallery::{ContentId, Gallery};
 use tokio::sync::oneshot;
 
@@ -19,10 +19,10 @@ use super::keeper::{
 };
 use super::mirror::{Known, effective_places, gallery_of, size, written};
 use super::{Asking, Doing, Message, More, Rules, Snapshot, Told};
-use crate::postgres::{Changing, Kept, KeptAnswer, Now, PostgresError, Written};
-use crate::service::change::{Change, Done, EntryId};
+use crate::postgres::{Changing, Kept, KeptAnswer, Now, Written};
+use crate::service::change::{Change, Done, EntryId, wrong_gallery};
 use crate::service::journal::{self, Record};
-use crate::service::problem::{Answered, Kind, Problem};
+use crate::service::problem::{AGAIN, Answered, Kind, Problem, UNCHANGED};
 
 /// Times that the gallery is looked at again, where it changes while it is looked at.
 const LOOKS: usize = 10;
@@ -37,12 +37,21 @@ pub(super) fn open(
     name: &str,
     first: &Gallery,
     rules: Rules,
+    may_change: bool,
 ) -> anyhow::Result<(Keeper, Watcher)> {
+    if let Some(what) = wrong_gallery(first) {
+        bail!(
+            "the site's gallery: {what}; mend it (`magpie gallery rename`, `describe`) and publish again"
+        );
+    }
     let mut kept = Kept::new(address, name)?;
     let file = first.to_bytes();
     let content = EntryId(ContentId::of(&file));
     kept.prepare(&fresh_id(content), &file, &content.to_string())?;
     drop(file);
+    if may_change {
+        kept.check_may_change()?;
+    }
     let base = kept.load()?;
     let (mut gallery, records) =
         gallery_of(&base).with_context(|| format!("{name} in the database"))?;
@@ -69,21 +78,6 @@ fn fold_from() -> (usize, u64) {
     sooner.and_then(|count| count.parse().ok()).map_or(FOLD, |count| (count, FOLD.1))
 }
 
-/// Why the database could not be asked.
-fn unreachable(error: PostgresError, what: &str) -> Problem {
-    if error.is_held() {
-        let detail = "another process has been changing the gallery for long; send it again";
-        return Problem::new(Kind::Busy, detail);
-    }
-    if error.is_lost() {
-        eprintln!("the database: {error}");
-        return Problem::new(Kind::Database, format!("the database does not answer; {what}"));
-    }
-    Problem::failed(&error.into())
-}
-
-const AGAIN: &str = "send it again";
-const UNCHANGED: &str = "nothing has changed; send it again";
 const UNCERTAIN: &str = "the change may have been kept: ask for the gallery's version, or send it again with the same \
                          Idempotency-Key";
 
@@ -116,10 +110,10 @@ impl Watcher {
         for _ in 0..LOOKS {
             let (known, _) = self.known.state();
             let news = self.kept.news(known.generation, known.place);
-            let news = news.map_err(|error| unreachable(error, AGAIN))?;
+            let news = news.map_err(|error| Problem::of_database(error, AGAIN))?;
             let failed = |error: anyhow::Error| Problem::failed(&error);
             if !self.known.follow(&known, &news).map_err(failed)? {
-                let base = self.kept.load().map_err(|error| unreachable(error, AGAIN))?;
+                let base = self.kept.load().map_err(|error| Problem::of_database(error, AGAIN))?;
                 self.known.adopt(&known, &base).map_err(failed)?;
             }
             let (after, _) = self.known.state();
@@ -176,7 +170,7 @@ impl Keeper {
     /// Takes the row, and does what others have changed.
     fn hold(&mut self) -> Answered<Held<'_>> {
         let Self { kept, known, .. } = self;
-        let lost = |error| unreachable(error, UNCHANGED);
+        let lost = |error| Problem::of_database(error, UNCHANGED);
         let failed = |error: anyhow::Error| Problem::failed(&error);
         let mut changing = kept.begin().map_err(lost)?;
         let now = changing.lock().map_err(lost)?;
@@ -214,13 +208,24 @@ impl Keeper {
         let known = self.known.clone();
         let mut held = self.hold()?;
         let version = held.snapshot.version;
-        if let Some(told) = before(&mut held, &asking, &[], version)? {
+        let Asking { doing, matching, key, more } = asking;
+        // What is done within the transaction has its key and its conditions looked at with the change that comes of it.
+        let is_within = matches!(doing, Doing::Within(_));
+        if !is_within && let Some(told) = before(&mut held, (&key, &matching), &[], version)? {
             return told;
         }
-        let key = asking.key;
-        match asking.doing {
+        match doing {
             Doing::Change(Change::Undo) => undone(&known, held, key),
             Doing::Change(_) => Err(Problem::new(Kind::Failed, "a change came alone")),
+            Doing::Within(within) => {
+                let (change, key) = within(&held.snapshot.gallery, &mut held.changing)?;
+                let asking =
+                    Asking { doing: Doing::Change(change), key: Some(key), matching, more };
+                let told = made(&known, held, vec![asking])?;
+                told.into_iter()
+                    .next()
+                    .unwrap_or_else(|| Err(Problem::new(Kind::Failed, "a change gave no answer")))
+            }
             // Later changes are made although this one broke off.
             Doing::Remake(remake) => {
                 let gallery = &held.snapshot.gallery;
@@ -264,16 +269,17 @@ fn unbroken<T>(change: impl FnOnce() -> Answered<T>) -> Answered<T> {
 /// The answer that a key had, or why a change cannot be made; some keys came in this very write.
 fn before(
     held: &mut Held<'_>,
-    asking: &Asking,
+    (key, matching): (&Option<(String, String)>, &Option<Vec<String>>),
     fresh: &[journal::Kept],
     version: u64,
 ) -> Answered<Option<Answered<Told>>> {
     let id = held.now.id.clone();
-    if let Some((key, request)) = &asking.key {
+    if let Some((key, request)) = key {
         if let Some(kept) = fresh.iter().rev().find(|kept| kept.key == *key) {
             return Ok(Some(told_again(&id, kept, request)));
         }
-        let found = held.changing.answer(key).map_err(|error| unreachable(error, UNCHANGED))?;
+        let found =
+            held.changing.answer(key).map_err(|error| Problem::of_database(error, UNCHANGED))?;
         if let Some(KeptAnswer { key, request: own, version, answer }) = found {
             let answer = serde_json::from_str(&answer)
                 .map_err(|error| Problem::failed(&anyhow!("the answer of a key: {error}")))?;
@@ -281,7 +287,7 @@ fn before(
             return Ok(Some(told_again(&id, &kept, request)));
         }
     }
-    Ok(against(asking, &id, version))
+    Ok(against(matching.as_deref(), &id, version))
 }
 
 /// Answers as the database keeps them.
@@ -302,7 +308,7 @@ fn made(known: &Known, mut held: Held<'_>, askings: Vec<Asking>) -> Answered<Vec
     let mut outcomes = Vec::new();
     let id = held.now.id.clone();
     for asking in askings {
-        if let Some(told) = before(&mut held, &asking, &fresh, version)? {
+        if let Some(told) = before(&mut held, (&asking.key, &asking.matching), &fresh, version)? {
             outcomes.push(told);
             continue;
         }
@@ -336,10 +342,10 @@ fn made(known: &Known, mut held: Held<'_>, askings: Vec<Asking>) -> Answered<Vec
     let changes = changes.map_err(failed)?;
     let place = held.now.place + changes.len() as i64;
     let now = Now { place, version, ..held.now.clone() };
-    let lost = |error| unreachable(error, UNCHANGED);
+    let lost = |error| Problem::of_database(error, UNCHANGED);
     held.changing.append(&now, &changes).map_err(lost)?;
     held.changing.keep(&answers_of(&fresh), KEYS as i64).map_err(lost)?;
-    held.changing.commit().map_err(|error| unreachable(error, UNCERTAIN))?;
+    held.changing.commit().map_err(|error| Problem::of_database(error, UNCERTAIN))?;
     let more = size(&changes);
     let journal = (held.journal.0 + more.0, held.journal.1 + more.1);
     known.show(now, (!records.is_empty()).then_some(gallery), journal);
@@ -354,14 +360,17 @@ fn replaced(
     more: More,
     key: Option<(String, String)>,
 ) -> Answered<Told> {
-    let lost = |error| unreachable(error, UNCHANGED);
+    let lost = |error| Problem::of_database(error, UNCHANGED);
+    if let Some(what) = wrong_gallery(&gallery) {
+        return Err(Problem::new(Kind::Gallery, what));
+    }
     let id = held.now.id.clone();
     if is_same(&gallery, &held.snapshot.gallery) {
         let version = held.snapshot.version;
         let told = told(&gallery, &id, version, Done::default(), more);
         if let Some(kept) = kept(&told, version, key) {
             held.changing.keep(&answers_of(&[kept]), KEYS as i64).map_err(lost)?;
-            held.changing.commit().map_err(|error| unreachable(error, UNCERTAIN))?;
+            held.changing.commit().map_err(|error| Problem::of_database(error, UNCERTAIN))?;
         }
         return Ok(told);
     }
@@ -380,14 +389,14 @@ fn replaced(
     held.changing.begin_generation(&now, &[]).map_err(lost)?;
     let answers: Vec<journal::Kept> = kept(&told, now.version, key).into_iter().collect();
     held.changing.keep(&answers_of(&answers), KEYS as i64).map_err(lost)?;
-    held.changing.commit().map_err(|error| unreachable(error, UNCERTAIN))?;
+    held.changing.commit().map_err(|error| Problem::of_database(error, UNCERTAIN))?;
     known.show(now, Some(gallery), (0, 0));
     Ok(told)
 }
 
 /// Takes the last change back.
 fn undone(known: &Known, mut held: Held<'_>, key: Option<(String, String)>) -> Answered<Told> {
-    let lost = |error| unreachable(error, UNCHANGED);
+    let lost = |error| Problem::of_database(error, UNCHANGED);
     let failed = |error: anyhow::Error| Problem::failed(&error);
     let (place, version) = (held.now.place + 1, held.snapshot.version + 1);
     let base = held.changing.load(held.now.clone()).map_err(lost)?;
@@ -416,7 +425,7 @@ fn undone(known: &Known, mut held: Held<'_>, key: Option<(String, String)>) -> A
     let told = told(&gallery, &now.id, version, Done::CHANGED, More::default());
     let answers: Vec<journal::Kept> = kept(&told, version, key).into_iter().collect();
     held.changing.keep(&answers_of(&answers), KEYS as i64).map_err(lost)?;
-    held.changing.commit().map_err(|error| unreachable(error, UNCERTAIN))?;
+    held.changing.commit().map_err(|error| Problem::of_database(error, UNCERTAIN))?;
     known.show(now, Some(gallery), journal);
     Ok(told)
 }

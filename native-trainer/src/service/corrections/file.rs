@@ -1,68 +1,35 @@
-//! What visitors say that things are: kept on the disk until the owner decides, and part of no answer before.
+//! Corrections in a file, on the disk before they are answered.
 //!
 //! The file `corrections.wal` of the state folder begins with the extractor, and has frames of what came and of what was
 //! decided. It is written anew when most of it was decided.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use models::gallery::{ContentId, Gallery};
+use models::gallery::Gallery;
 use serde::{Deserialize, Serialize};
 
-use super::change::{EntryId, Photo};
-use super::journal::CORRECTIONS;
-use super::log::{Log, frame, framed, is_damaged};
-use super::problem::{Answered, Kind, Problem};
+use super::{Chosen, Correction, DECIDED, Decision, Found, MOST, Went, choose, full, missing};
 use crate::files;
+use crate::service::change::EntryId;
+use crate::service::journal::CORRECTIONS;
+use crate::service::log::{Log, frame, framed, is_damaged};
+use crate::service::problem::{Answered, Kind, Problem};
 
 /// How the file begins.
 const MAGIC: &[u8; 8] = b"MAGPCOR1";
 /// Most bytes of the file that are read.
 const LIMIT: u64 = 1 << 30;
-/// Corrections that wait at most, and their bytes.
-const MOST: (usize, u64) = (4096, 64 << 20);
-/// Decisions that are remembered: what was decided is not asked about again.
-const DECIDED: usize = 4096;
 /// Bytes that the file may have beside what waits.
 const SPARE: u64 = 4 << 20;
-/// Corrections of one address, and of all, that may come at once, and that may come a minute.
-const OF_ONE: Rate = Rate { at_once: 10.0, a_minute: 10.0 };
-const OF_ALL: Rate = Rate { at_once: 120.0, a_minute: 120.0 };
-/// Addresses that are counted at a time.
-const ADDRESSES: usize = 4096;
-
-/// What the service said of it when it came.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Said {
-    pub(crate) class: String,
-    pub(crate) similarity: f64,
-    pub(crate) known: bool,
-}
-
-/// What a visitor says that a thing is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Correction {
-    pub(crate) id: EntryId,
-    /// When it came, in seconds since 1970.
-    pub(crate) time: u64,
-    /// Tells this stay in the queue from others of the same correction.
-    #[serde(default)]
-    pub(crate) stay: u64,
-    /// As it becomes entries.
-    pub(crate) photo: Photo,
-    pub(crate) said: Option<Said>,
-}
-
-impl Correction {
-    /// A correction; the same thing with the same name is the same correction.
-    pub(crate) fn new(photo: Photo, said: Option<Said>, time: u64) -> Self {
-        let content = [photo.class.as_bytes(), &[0], &photo.id.0.0[..]].concat();
-        Self { id: EntryId(ContentId::of(&content)), time, stay: 0, photo, said }
-    }
+/// How the file begins: embeddings of another extractor say nothing.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Begin {
+    model: String,
+    dim: usize,
 }
 
 /// What stands in the file.
@@ -81,50 +48,11 @@ enum Record {
     },
 }
 
-/// Where an accepted correction went, and from which stay in the queue.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Went {
-    pub(crate) stay: u64,
-    pub(crate) class: String,
-    pub(crate) entry: EntryId,
-}
-
-/// What was decided about a correction.
-struct Decision {
-    accepted: bool,
-    /// Older files do not say it.
-    went: Option<Went>,
-}
-
-impl Decision {
-    /// Whether it was accepted and its entry has gone since, by undo or with its class.
-    fn is_gone(&self, is_there: &impl Fn(&str, EntryId) -> bool) -> bool {
-        self.went.as_ref().is_some_and(|went| !is_there(&went.class, went.entry))
-    }
-}
-
-/// Those of a request that wait, in the order in which they came, and the stays of all.
-#[derive(Debug)]
-pub(crate) struct Chosen {
-    pub(crate) waiting: Vec<Correction>,
-    pub(crate) stays: Vec<u64>,
-}
-
-/// How the file begins: embeddings of another extractor say nothing.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Begin {
-    model: String,
-    dim: usize,
-}
-
-/// All corrections of a service.
-pub(crate) struct Corrections {
+/// The corrections of a state folder.
+pub(super) struct File {
     path: PathBuf,
     begin: Begin,
     queue: Mutex<Queue>,
-    rates: Mutex<Rates>,
-    /// Held from the look at what waits until it is decided: of two decisions one is the first.
-    pub(crate) deciding: tokio::sync::Mutex<()>,
 }
 
 struct Queue {
@@ -178,13 +106,13 @@ impl Held {
     }
 }
 
-impl Corrections {
+impl File {
     /// The corrections of a state folder, for a gallery's extractor.
     ///
     /// # Errors
     ///
     /// A file that cannot be read or written, is damaged, or is of another extractor.
-    pub(crate) fn open(folder: &Path, gallery: &Gallery) -> anyhow::Result<Self> {
+    pub(super) fn open(folder: &Path, gallery: &Gallery) -> anyhow::Result<Self> {
         let path = folder.join(CORRECTIONS);
         let begin = Begin { model: gallery.model().to_owned(), dim: gallery.dim() };
         if !path.exists() {
@@ -217,30 +145,11 @@ impl Corrections {
             bail!("{}", damaged());
         }
         let log = Log::open(&path, (bytes.len() - rest.len()) as u64)?;
-        let (queue, rates) = (Mutex::new(Queue { log, held }), Mutex::default());
-        Ok(Self { path, begin, queue, rates, deciding: tokio::sync::Mutex::default() })
+        Ok(Self { path, begin, queue: Mutex::new(Queue { log, held }) })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether another correction may come from an address. Addresses of this machine are those of a proxy, and of many.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Busy`]
-    pub(crate) fn admit(&self, from: Option<IpAddr>, now: Instant) -> Answered<()> {
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = from.map(network).filter(|from| !from.is_loopback());
-        rates.admit(from, now).map_err(|wait| {
-            let seconds = wait.as_secs() + 1;
-            let detail =
-                format!("more corrections come than are taken; send it again in {seconds} seconds");
-            let mut problem = Problem::new(Kind::Busy, detail);
-            problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
-            problem
-        })
     }
 
     /// Keeps a correction; it is on the disk when this returns. `false` where it was there, or was decided, already. One
@@ -249,7 +158,7 @@ impl Corrections {
     /// # Errors
     ///
     /// [`Kind::Busy`] where too many wait, [`Kind::Storage`]
-    pub(crate) fn keep(
+    pub(super) fn keep(
         &self,
         mut correction: Correction,
         is_there: impl Fn(&str, EntryId) -> bool,
@@ -265,11 +174,7 @@ impl Corrections {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         if held.waiting.len() >= MOST.0 || held.bytes >= MOST.1 {
-            let detail =
-                "as many corrections as may be wait for the owner; send it again another day";
-            let mut problem = Problem::new(Kind::Busy, detail);
-            problem.retry_after = Some(3600);
-            return Err(problem);
+            return Err(full());
         }
         let before = log.bytes();
         let record = Record::Came { correction };
@@ -282,12 +187,12 @@ impl Corrections {
     }
 
     /// How many wait.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.queue().held.waiting.len()
     }
 
     /// A page of those that wait, oldest first, and how many there are.
-    pub(crate) fn page(&self, offset: usize, limit: usize) -> (usize, Vec<Correction>) {
+    pub(super) fn page(&self, offset: usize, limit: usize) -> (usize, Vec<Correction>) {
         let queue = self.queue();
         let waiting = &queue.held.waiting;
         let page = waiting.values().skip(offset).take(limit);
@@ -299,7 +204,7 @@ impl Corrections {
     /// # Errors
     ///
     /// [`Kind::NotFound`]
-    pub(crate) fn thumbnail(&self, id: EntryId) -> Answered<Vec<u8>> {
+    pub(super) fn thumbnail(&self, id: EntryId) -> Answered<Vec<u8>> {
         let queue = self.queue();
         let place = queue.held.places.get(&id).ok_or_else(|| missing(id))?;
         let found = queue.held.waiting.get(place).ok_or_else(|| missing(id))?;
@@ -312,41 +217,21 @@ impl Corrections {
     ///
     /// [`Kind::NotFound`], also for one that was accepted and whose entry `is_there` does not find any more;
     /// [`Kind::Conflict`] for one that was decided otherwise.
-    pub(crate) fn waiting(
+    pub(super) fn waiting(
         &self,
         ids: &[EntryId],
         accepted: bool,
         is_there: impl Fn(&str, EntryId) -> bool,
     ) -> Answered<Chosen> {
         let queue = self.queue();
-        let (mut found, mut stays) = (BTreeMap::new(), Vec::new());
-        for id in ids {
-            let place = queue.held.places.get(id);
-            match (place, queue.held.decided.get(id)) {
-                (Some(place), _) => {
-                    let waiting = queue.held.waiting.get(place);
-                    stays.extend(waiting.map(|(correction, _)| correction.stay));
-                    found.extend(waiting.map(|(correction, _)| (*place, correction.clone())));
-                }
-                (None, Some(before)) if accepted && before.is_gone(&is_there) => {
-                    let detail = format!(
-                        "the correction {id} was accepted, and its entry has gone from its class since; send the \
-                         correction again, then accept it"
-                    );
-                    return Err(Problem::new(Kind::NotFound, detail));
-                }
-                (None, Some(before)) if before.accepted == accepted => {
-                    stays.extend(before.went.as_ref().map(|went| went.stay));
-                }
-                (None, Some(_)) => {
-                    let how = if accepted { "rejected" } else { "accepted" };
-                    let detail = format!("the correction {id} was {how} before");
-                    return Err(Problem::new(Kind::Conflict, detail));
-                }
-                (None, None) => return Err(missing(*id)),
-            }
-        }
-        Ok(Chosen { waiting: found.into_values().collect(), stays })
+        let held = &queue.held;
+        let find = |id: EntryId| -> Answered<Found> {
+            let place = held.places.get(&id);
+            let waiting =
+                place.and_then(|place| Some((*place, held.waiting.get(place)?.0.clone())));
+            Ok((waiting, held.decided.get(&id).cloned()))
+        };
+        choose(ids, accepted, find, is_there)
     }
 
     /// Takes decided corrections out, accepted ones with where they `went`; that is on the disk when this returns.
@@ -354,7 +239,7 @@ impl Corrections {
     /// # Errors
     ///
     /// [`Kind::Storage`]
-    pub(crate) fn decide(&self, ids: Vec<EntryId>, went: Option<Vec<Went>>) -> Answered<()> {
+    pub(super) fn decide(&self, ids: Vec<EntryId>, went: Option<Vec<Went>>) -> Answered<()> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -399,12 +284,6 @@ fn first_bytes(begin: &Begin) -> anyhow::Result<Vec<u8>> {
     Ok([MAGIC.to_vec(), framed(begin)?].concat())
 }
 
-fn missing(id: EntryId) -> Problem {
-    let detail =
-        format!("there is no correction {id}; GET /v1/corrections lists those that there are");
-    Problem::new(Kind::NotFound, detail)
-}
-
 fn storage(error: &anyhow::Error) -> Problem {
     eprintln!("{}", crate::terminal::sentence(error));
     Problem::new(Kind::Storage, "the correction could not be kept on the disk; nothing has changed")
@@ -421,78 +300,13 @@ fn undecided(error: &anyhow::Error, accepted: bool) -> Problem {
     Problem::new(Kind::Storage, detail)
 }
 
-/// How much may come: so many at once, and so many a minute from then on.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    at_once: f64,
-    a_minute: f64,
-}
-
-/// What is left of a rate.
-#[derive(Debug, Clone, Copy)]
-struct Left {
-    count: f64,
-    seen: Instant,
-}
-
-impl Rate {
-    /// What is left now, of a rate that was looked at before.
-    fn left(self, before: Option<Left>, now: Instant) -> f64 {
-        let Some(Left { count, seen }) = before else { return self.at_once };
-        let minutes = now.saturating_duration_since(seen).as_secs_f64() / 60.0;
-        (count + minutes * self.a_minute).min(self.at_once)
-    }
-
-    /// How long it takes until one more may come.
-    fn wait(self, left: f64) -> Duration {
-        Duration::from_secs_f64((1.0 - left).max(0.0) * 60.0 / self.a_minute)
-    }
-}
-
-/// What has come from where.
-#[derive(Default)]
-struct Rates {
-    all: Option<Left>,
-    addresses: HashMap<IpAddr, Left>,
-}
-
-impl Rates {
-    fn admit(&mut self, from: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
-        let all = OF_ALL.left(self.all, now);
-        let one = from.map(|from| OF_ONE.left(self.addresses.get(&from).copied(), now));
-        let wait = one.map_or(Duration::ZERO, |one| OF_ONE.wait(one)).max(OF_ALL.wait(all));
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        self.all = Some(Left { count: all - 1.0, seen: now });
-        if let (Some(from), Some(one)) = (from, one) {
-            if self.addresses.len() >= ADDRESSES {
-                // Who has been still for long may send as much as a stranger.
-                self.addresses.retain(|_, left| OF_ONE.left(Some(*left), now) < OF_ONE.at_once);
-            }
-            self.addresses.insert(from, Left { count: one - 1.0, seen: now });
-        }
-        Ok(())
-    }
-}
-
-/// Whom an address stands for: of IPv6 a household has a network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::service::change::tests::photo;
 
-    fn opened(folder: &Path) -> Corrections {
-        Corrections::open(folder, &Gallery::new(4, "m")).unwrap()
+    fn opened(folder: &Path) -> File {
+        File::open(folder, &Gallery::new(4, "m")).unwrap()
     }
 
     fn correction(number: u8) -> Correction {
@@ -506,7 +320,7 @@ mod tests {
         Went { stay: 0, class: "Mug".to_owned(), entry: photo("Mug", number).id }
     }
 
-    fn ids(corrections: &Corrections) -> Vec<EntryId> {
+    fn ids(corrections: &File) -> Vec<EntryId> {
         corrections.page(0, 99).1.into_iter().map(|correction| correction.id).collect()
     }
 
@@ -537,7 +351,7 @@ mod tests {
             // Who was told no is not asked about again.
             assert!(!corrections.keep(correction(3), THERE).unwrap());
         }
-        let other = Corrections::open(folder.path(), &Gallery::new(5, "m")).err().unwrap();
+        let other = File::open(folder.path(), &Gallery::new(5, "m")).err().unwrap();
         assert!(other.to_string().contains("not of this site's extractor"), "{other}");
     }
 
@@ -601,7 +415,7 @@ mod tests {
         let mut damaged = whole.clone();
         damaged[ends[1].0 as usize + 40] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
-        let error = Corrections::open(folder.path(), &Gallery::new(4, "m")).err().unwrap();
+        let error = File::open(folder.path(), &Gallery::new(4, "m")).err().unwrap();
         assert!(error.to_string().contains("is damaged"), "{error}");
     }
 
@@ -648,25 +462,5 @@ mod tests {
         assert_eq!((problem.kind, problem.retry_after), (Kind::Busy, Some(3600)));
         corrections.decide(vec![large(0).id], None).unwrap();
         assert!(corrections.keep(large(99), THERE).unwrap());
-    }
-
-    #[test]
-    fn one_address_sends_a_few_and_all_send_no_flood() {
-        let begin = Instant::now();
-        let address = |text: &str| Some(network(text.parse().unwrap()));
-        let mut rates = Rates::default();
-        let mut taken = |from, seconds| {
-            let now = begin + Duration::from_secs(seconds);
-            (0..500).take_while(|_| rates.admit(from, now).is_ok()).count()
-        };
-        assert_eq!(taken(address("192.0.2.1"), 0), 10);
-        assert_eq!(taken(address("192.0.2.1"), 30), 5);
-        assert_eq!(taken(address("2001:db8::1"), 30), 10);
-        assert_eq!(taken(address("2001:db8::2"), 30), 0, "of the same network");
-        assert_eq!(taken(address("2001:db8:1::1"), 30), 10);
-        assert_eq!(taken(None, 3600), 120);
-        assert_eq!(taken(address("192.0.2.9"), 3600), 0);
-        let wait = rates.admit(address("192.0.2.9"), begin + Duration::from_hours(1));
-        assert_eq!(wait.unwrap_err(), Duration::from_millis(500));
     }
 }
