@@ -229,7 +229,7 @@ class Galleries(World):
             gallery.remove_entries([3, 20])
         with self.raises(ValueError, "no entry was made from this picture"):
             gallery.remove_pictures(thing(1, 99))
-        with self.raises(ValueError, "invalid value 'sideways' for '--kind"):
+        with self.raises(ValueError, "invalid value 'sideways' for 'kind"):
             gallery.adapt(kind="sideways")
         with self.raises(ValueError, "belongs to another model"):
             gallery.add("A", thing(0, 1), Extractor.open())
