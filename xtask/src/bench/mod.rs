@@ -12,6 +12,7 @@ mod report;
 mod service;
 mod studio;
 mod training;
+mod workers;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -28,6 +29,7 @@ pub(crate) use report::run as report;
 pub(crate) use service::service;
 pub(crate) use studio::studio;
 pub(crate) use training::training;
+pub(crate) use workers::workers;
 
 use crate::setup;
 use crate::steps::{execute, program, say, step, target};
