@@ -381,11 +381,12 @@ fn files_of_magpie_are_told_as_what_they_are() {
     let world = world(2);
     embed(&world, "1/1", "one", "");
     build(&world, "--shards one", "gallery.bin", "");
+    world.write("pic.png", shape(0, 3, 40).encode_png().expect("a PNG"));
     let model = "give a model file, as";
     for (line, told) in [
         ("gallery build --images photos --out x --extractor gallery.bin", "is a gallery; "),
         ("gallery build --images photos --out x --extractor one", "is an embedding shard; "),
-        ("detect --detector gallery.bin photos", "is a gallery; "),
+        ("detect --detector gallery.bin pic.png", "is a gallery; "),
     ] {
         let text = world.fail(line);
         assert!(text.contains(told) && text.contains(model), "{line}: {text}");
@@ -397,6 +398,10 @@ fn files_of_magpie_are_told_as_what_they_are() {
             "gallery build --shards model.safetensors --out x --extractor model.safetensors",
             "is a model file and no embedding shard",
         ),
+        ("gallery build --images gallery.bin --out x", "this is a gallery, and no text"),
+        ("train -c gallery.bin --out run", "this is a gallery, and no text"),
+        ("import gallery.bin --out x", "gallery.bin: is a gallery, in which no network is"),
+        ("import one --out x", "one: is an embedding shard, in which no network is"),
         (
             "embed --images photos --shard 1/1 --out gallery.bin --extractor model.safetensors",
             "gallery.bin: is a gallery and no embedding shard; choose another name",

@@ -408,13 +408,14 @@ fn strangers_in_a_hurry_push_out_no_guest_that_is_slow() {
         runtime.block_on(socket.connect(address)).unwrap()
     };
     let mut held = Vec::new();
-    for _ in 0..300 {
+    while began.elapsed() < Duration::from_secs(3) {
         let elsewhere = stranger("127.0.0.2");
-        elsewhere.try_write(b"magpie\0\x03\x01").unwrap();
+        // It may have been pushed out already.
+        let _ = elsewhere.try_write(b"magpie\0\x03\x01");
         held.extend([elsewhere, stranger("127.0.0.1")]);
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(held.len() > 100, "{} strangers", held.len());
     guest.write_all(&own).unwrap();
     let mut greeting = [0; 9 + NONCE];
     guest.read_exact(&mut greeting).unwrap();
