@@ -230,7 +230,7 @@ fn what_does_not_fit_is_said() {
             "an input of 64 × 96 has 16 × 24, 8 × 12, 4 × 6 points at the strides [4, 8, 16]",
         ),
         (changed(&|d| d.scores = ScoreValues::Logits), "take \"scores\": \"probabilities\""),
-        (changed(&|d| d.values.swap(0, 2)), "hold what its description says of its"),
+        (changed(&|d| d.values.swap(0, 2)), "and its description says that scores lie from 0 to 1"),
         (changed(&|d| d.strides = Vec::new()), "strides is 0"),
         (changed(&|d| d.values.truncate(1)), "scores and box are there once each"),
         (changed(&|d| d.outputs = vec!["nothing".to_owned()]), "nothing is no value of the graph"),

@@ -31,7 +31,7 @@ impl Worker {
     }
 
     fn with(arguments: &[&str]) -> Self {
-        Self::at(&[&["--port", "0"], arguments].concat())
+        Self::at(&[&["--port", "0"][..], arguments].concat())
     }
 
     fn at(arguments: &[&str]) -> Self {
