@@ -23,12 +23,12 @@ use crate::label::{checked, on_one_line};
 use crate::memory::{Memory, Reader, Seen};
 use crate::picture::{PictureError, PictureProblem, is_thumbnail};
 pub use head::{Beside, Head, places};
-pub use look::look_at;
+pub use look::{changed, look_at};
 
 /// How such a file begins, the number of its format at the end.
 pub const SHARD_MARK: &[u8] = b"magpie embedding shard 1\n";
 /// What all formats begin with.
-const NAME: &[u8] = b"magpie embedding shard ";
+pub const SHARD_NAME: &[u8] = b"magpie embedding shard ";
 /// Bytes of a digest, as text.
 const DIGEST: usize = 64;
 /// Photographs of a piece that this program writes.
@@ -61,6 +61,9 @@ pub enum ShardError {
     /// Another kind of file.
     #[error("is no embedding shard, as `magpie embed` writes it")]
     Other,
+    /// Another file of this program.
+    #[error("is {0} and no embedding shard, as `magpie embed` writes it")]
+    Known(&'static str),
     /// A format of another version of the program.
     #[error("is an embedding shard of another version of magpie; use one version for all of them")]
     Version,
@@ -123,6 +126,16 @@ impl Embedded {
     /// The embeddings, for [`Photos::remembered`](crate::Photos::remembered).
     pub fn put_into(self, memory: &mut Memory) {
         memory.put(self.id, self.seen);
+    }
+}
+
+impl Photograph {
+    /// Of the file's content; none of one that is left out.
+    pub fn content(&self) -> Option<ContentId> {
+        match &self.kept {
+            Kept::Embedded(embedded) => Some(embedded.id),
+            Kept::LeftOut { .. } => None,
+        }
     }
 }
 
@@ -318,7 +331,7 @@ impl<R: Read> Pieces<R> {
         reader.by_ref().take(SHARD_MARK.len() as u64).read_to_end(&mut mark)?;
         if mark != SHARD_MARK {
             let is_cut = SHARD_MARK.starts_with(&mark);
-            let is_other = !mark.starts_with(NAME) || mark.len() < SHARD_MARK.len();
+            let is_other = !mark.starts_with(SHARD_NAME) || mark.len() < SHARD_MARK.len();
             return Err(match (is_cut, is_other) {
                 (true, _) => ShardError::Cut,
                 (false, true) => ShardError::Other,

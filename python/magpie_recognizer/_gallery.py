@@ -172,23 +172,42 @@ class Gallery:
         values: str = "f16",
         index: str = "auto",
         contents: Optional[Sequence[bytes]] = None,
+        like: "Optional[Gallery]" = None,
     ) -> "Gallery":
         """Makes a gallery of embeddings, shape (number, dim), with a label each; they are brought to unit length.
 
         `extractor` made them; of another program's give a name of your own as `model`. `contents` are the first 16 bytes
         of the SHA-256 of each picture's file, by which a picture is known again. It learns nothing: `adapt` and
         `calibrate` do.
+
+        Rows and labels hold no crop, threshold, metadata, pictures of classes, or map. `like`, the gallery that they came
+        from, gives the extractor's name, the crop, and metadata and thresholds of the classes that are there; its own
+        threshold only where neither gallery has a map, behind which similarities are others. Maps and calibrations are
+        learned from entries: call `adapt` or `calibrate`. Pictures of classes are lost.
         """
         rows = _rows(embeddings)
         if extractor is not None:
             model = extractor.id
-        gallery = cls(_native.Gallery(int(rows.shape[1]), model, values, "never"))
+        elif like is not None and not model:
+            model = like.model
+        crop = "never" if like is None else like.crop
+        gallery = cls(_native.Gallery(int(rows.shape[1]), model, values, crop))
         gallery.add_embeddings(rows, labels, contents=contents)
         gallery._native.index(index)
+        if like is not None:
+            for known in like.classes:
+                least = known.min_similarity if like.map is None else None
+                if known.label in gallery and (known.metadata or least is not None):
+                    gallery.describe(known.label, known.metadata, min_similarity=least)
+            if like.map is None and like.min_similarity is not None:
+                gallery.min_similarity = like.min_similarity
         return gallery
 
     def to_numpy(self) -> "Tuple[Array, List[str]]":
-        """Embeddings of all entries as the extractor gave them, float32, shape (entries, dim), and the label of each."""
+        """Embeddings of all entries as the extractor gave them, float32, shape (entries, dim), and the label of each.
+
+        `from_numpy(..., like=gallery)` makes a gallery of them again, with what is not in rows.
+        """
         embeddings, labels = self._native.entries()
         return array(embeddings), labels
 

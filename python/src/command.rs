@@ -10,7 +10,7 @@ use native_trainer::program;
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
-use crate::errors::raised;
+use crate::errors::{in_python, raised};
 
 /// Hears a command and hands it on.
 struct Listener {
@@ -32,13 +32,15 @@ impl Listener {
                 self.has_enough.fetch_or(enough, Ordering::Relaxed);
                 Heard::GoOn
             }
-            Err(error) => {
-                // The first one is the reason.
-                let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
-                raised.get_or_insert(error);
-                Heard::Stop
-            }
+            Err(error) => self.stop(error),
         }
+    }
+
+    fn stop(&self, error: PyErr) -> Heard {
+        // The first one is the reason.
+        let mut raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        raised.get_or_insert(error);
+        Heard::Stop
     }
 }
 
@@ -48,11 +50,18 @@ impl Audience for Listener {
     }
 
     fn remark(&self, line: &str) -> Heard {
-        self.hear("remark", line, 0, 0)
+        self.hear("remark", &in_python(line), 0, 0)
     }
 
     fn progress(&self, what: &str, done: u64, of: u64) -> Heard {
         self.hear("progress", what, done, of)
+    }
+
+    fn still(&self) -> Heard {
+        match Python::attach(|py| py.check_signals()) {
+            Ok(()) => Heard::GoOn,
+            Err(error) => self.stop(error),
+        }
     }
 
     fn has_enough(&self) -> bool {

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 import unittest
@@ -229,7 +230,7 @@ class Galleries(World):
             gallery.remove_entries([3, 20])
         with self.raises(ValueError, "no entry was made from this picture"):
             gallery.remove_pictures(thing(1, 99))
-        with self.raises(ValueError, "invalid value 'sideways' for '--kind"):
+        with self.raises(ValueError, "invalid value 'sideways' for 'kind"):
             gallery.adapt(kind="sideways")
         with self.raises(ValueError, "belongs to another model"):
             gallery.add("A", thing(0, 1), Extractor.open())
@@ -352,6 +353,60 @@ class Galleries(World):
         self.assertIn("this thread is changing the gallery already", refused[0])
         gallery.rename("new", "old")
         self.assertIn("old", gallery)
+
+    def test_a_gallery_of_arrays_has_what_arrays_do_not_hold_of_another(self):
+        gallery = Gallery.open(self.file)
+        label = gallery.classes[1].label
+        gallery.describe(label, {"price": "9 €"}, min_similarity=0.5)
+        gallery.min_similarity = 0.25
+        embeddings, labels = gallery.to_numpy()
+        plain = Gallery.from_numpy(embeddings, labels, model=gallery.model)
+        self.assertEqual((plain.min_similarity, plain.classes[1].metadata), (None, {}))
+        again = Gallery.from_numpy(embeddings, labels, like=gallery)
+        self.assertEqual((again.model, again.crop, again.min_similarity), (gallery.model, gallery.crop, 0.25))
+        self.assertEqual(again.classes, gallery.classes)
+        middle = Gallery.new(self.extractor, crop="middle")
+        self.assertEqual(Gallery.from_numpy(embeddings, labels, like=middle).crop, "middle")
+        # Behind a map similarities are others.
+        gallery.adapt(kind="whitening", strength=0.5)
+        if gallery.map is not None:
+            again = Gallery.from_numpy(embeddings, labels, like=gallery)
+            self.assertEqual((again.min_similarity, again.classes[1].min_similarity), (None, None))
+            self.assertEqual(again.classes[1].metadata, {"price": "9 €"})
+
+    def test_sentences_speak_of_arguments(self):
+        draw = numpy.random.RandomState(5)
+        gallery = Gallery.from_numpy(draw.normal(size=(200, 16)), [f"c{at % 20}" for at in range(200)], model="mine")
+        with self.assertRaises(ValueError) as caught:
+            gallery.calibrate()
+        self.assertIn("; even_if_poor keeps it all the same", str(caught.exception))
+        self.assertNotIn("--", str(caught.exception))
+
+    @unittest.skipIf(os.name == "nt", "signals of Unix")
+    def test_ctrl_c_ends_a_long_calibration_within_a_second(self):
+        draw = numpy.random.RandomState(9)
+        means = numpy.repeat(draw.normal(size=(4000, 256)), 10, axis=0)
+        rows = means + draw.normal(size=means.shape)
+        gallery = Gallery.from_numpy(rows, [f"c{at // 10}" for at in range(len(rows))], model="mine", index="flat")
+        before = gallery.to_bytes()
+        pressed = []
+
+        def press():
+            pressed.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+        timer = threading.Timer(1.5, press)
+        timer.start()
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                gallery.calibrate(even_if_poor=True)
+                # So that a calibration that was too short fails here, and not later.
+                timer.join()
+                self.fail("nothing was left to stop")
+        finally:
+            timer.cancel()
+        self.assertLess(time.monotonic() - pressed[0], 1.0)
+        self.assertEqual(gallery.to_bytes(), before)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Sites(World):
             self.fail("nothing is there")
         with self.raises(ValueError, "would lie among the pictures"):
             site(self.photos, self.photos / "site", page=self.page)
-        with self.raises(ValueError, "invalid value 'never mind' for '--crop"):
+        with self.raises(ValueError, "invalid value 'never mind' for 'crop"):
             site(self.photos, self.folder / "x", crop="never mind")
         with self.raises(TypeError, "unexpected keyword argument 'tint'"):
             site(self.photos, self.folder / "x", tint="red")

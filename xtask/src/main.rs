@@ -41,6 +41,9 @@ cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
     the input of a seed (0).
 cargo xtask bench
     Training speed beside PyTorch, which it installs into .magpie/bench.
+cargo xtask bench training --workers DIR
+    Training shared by 1, 2 and 4 worker processes of this machine: images a second and bytes a step, with the
+    photographs below DIR, whose folders are classes.
 cargo xtask bench engine [--imported] [RUNS]
     The networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium, also on
     WebGPU, beside ONNX Runtime Web and LiteRT.js; it installs them into .magpie/bench. With --imported, networks
@@ -106,7 +109,8 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["check", "--quick"] => check::quick(),
         ["check", "--lints"] => check::lints(),
         ["fuzz", options @ ..] => check::fuzz(options),
-        ["bench"] => bench::training(),
+        ["bench"] | ["bench", "training"] => bench::training(),
+        ["bench", "training", "--workers", pictures] => bench::workers(pictures),
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "import", names @ ..] => bench::import(names),
         ["bench", "page", options @ ..] => bench::page(options),

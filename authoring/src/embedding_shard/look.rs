@@ -62,6 +62,15 @@ pub fn look_at(
     Ok(photographs)
 }
 
+/// Of photographs that a shard keeps, those that are other ones now, or can be used now and could not, by their places.
+pub fn changed(photos: &dyn Photos, kept: &[(usize, Option<ContentId>)]) -> Vec<usize> {
+    let is_changed = |(place, id): &(usize, Option<ContentId>)| match id {
+        Some(id) => !photos.bytes(*place).is_ok_and(|bytes| ContentId::of(&bytes) == *id),
+        None => decoded(photos, *place).is_ok(),
+    };
+    kept.par_iter().filter(|kept| is_changed(kept)).map(|(place, _)| *place).collect()
+}
+
 /// Whether a file could not be read for a reason that may be gone at the next try: rights, handles, a disk of the network.
 fn is_of_the_system(error: &PictureError) -> bool {
     let PictureProblem::File(error) = &error.source else { return false };

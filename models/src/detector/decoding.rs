@@ -109,7 +109,13 @@ impl Decoding {
             return Ok(());
         }
         let allowed = "scores and box are there once each, objectness once at most";
-        Err(LimitError::new("values", format!("{:?}", self.values), allowed))
+        let names = self.values.iter().map(|value| match value {
+            PointValue::Scores => "scores",
+            PointValue::Objectness => "objectness",
+            PointValue::Box => "box",
+        });
+        let names: Vec<&str> = names.collect();
+        Err(LimitError::new("values", names.join(", "), allowed))
     }
 
     /// Values of a point for what it says.

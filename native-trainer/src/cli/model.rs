@@ -62,6 +62,11 @@ pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
     }
     let bytes = files::read(path, files::MODEL_LIMIT);
     let bytes = bytes.map_err(|error| error.wanted(files::wanted::MODEL))?;
+    if let Some(kind) =
+        files::kind_of_bytes(&bytes).filter(|kind| !files::wanted::MODEL.starts_with(kind))
+    {
+        bail!("{}: is {kind}; give {}", path.display(), files::wanted::MODEL);
+    }
     let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {
         ModelFileError::Description { .. } if Weights::from_bytes(&bytes).is_ok() => anyhow::anyhow!(
             "these are weights without a description of their network, as checkpoints and `magpie import --trainable` \

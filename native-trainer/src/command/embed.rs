@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use authoring::embedding_shard::{
-    Head, Kept, MOST_SHARDS, PIECE, Photograph, Pieces, ShardError, Writing, look_at,
+    Head, Kept, MOST_SHARDS, PIECE, Photograph, Pieces, Placed, ShardError, Writing, changed,
+    look_at,
 };
 use authoring::{Networks, Photos};
 use clap::Args;
@@ -26,7 +27,8 @@ const BUFFER: usize = 1 << 20;
 /// Embeds one shard of a list of pictures, on any machine; `magpie gallery build --shards` makes the gallery of all.
 ///
 /// Shard I of N is the same pictures on every machine that has the same list. A command that was stopped goes on where it
-/// was; one whose file is whole does nothing. Pictures that cannot be used are named, and the shard keeps why.
+/// was; one whose file is whole reads the pictures again and embeds nothing, unless a picture is another one now under its
+/// name: then it goes on from there. Pictures that cannot be used are named, and the shard keeps why.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example (two machines, then one of them):\n  magpie embed --images photos --shard 1/2 --out \
@@ -77,6 +79,8 @@ impl Part {
 /// What became of the file that was there.
 enum Before {
     Whole,
+    /// Whole, and of these pictures as they were then: the first of them by its place, and how many.
+    Changed(usize, usize),
     None,
 }
 
@@ -113,18 +117,30 @@ impl Arguments {
             remarks: wanted.remarks.clone(),
             words: self.words(),
         };
-        if let Before::Whole = self.before(&head)? {
-            println!(
-                "{}: shard {}/{} is complete already",
-                self.out.display(),
-                head.shard,
-                head.shards
-            );
-            return Ok(());
+        match self.before(&head, &wanted)? {
+            Before::Whole => {
+                println!(
+                    "{}: shard {}/{} is complete already",
+                    self.out.display(),
+                    head.shard,
+                    head.shards
+                );
+                return Ok(());
+            }
+            Before::Changed(first, count) => {
+                println!(
+                    "{}: {} changed since, {} the first: the shard is made anew from there",
+                    self.out.display(),
+                    counted(count, "picture has", "pictures have"),
+                    wanted.path(first).display()
+                );
+                self.begin_with(&begun)?;
+            }
+            Before::None => (),
         }
         let networks =
             Networks { extractor: embedder.network(), detector: chosen.detector.as_ref() };
-        let mut part = Begun::open(&begun, head)?;
+        let mut part = Begun::open(&begun, head, &wanted)?;
         part.fill(networks, &wanted)?;
         let Begun { head, left_out, .. } = &part;
         let (all, left_out) = (head.places().len(), *left_out);
@@ -143,27 +159,43 @@ impl Arguments {
         Ok(())
     }
 
+    /// Begins with what is whole, unless something was begun already. It stays until the new one is whole.
+    fn begin_with(&self, begun: &Path) -> anyhow::Result<()> {
+        if begun.exists() {
+            return Ok(());
+        }
+        let failed = |source| FileError::Write { path: begun.to_owned(), source };
+        reach(Operation::Create).map_err(failed)?;
+        // Cut off, it is a shard that was begun as well.
+        std::fs::copy(&self.out, begun).map_err(failed)?;
+        Ok(())
+    }
+
     /// What is at the place of the file.
-    fn before(&self, head: &Head) -> anyhow::Result<Before> {
+    fn before(&self, head: &Head, wanted: &Wanted) -> anyhow::Result<Before> {
         let out = self.out.display();
         if !self.out.exists() {
             return Ok(Before::None);
         }
-        match whole(&self.out) {
-            Ok(old) if old.shard != head.shard || old.difference(head).is_some() => {
+        match whole(&self.out, head, wanted) {
+            Ok((old, _)) if old.shard != head.shard || old.difference(head).is_some() => {
                 let what = match old.difference(head) {
                     Some(what) => format!("a shard of {what}"),
                     None => format!("shard {}/{}", old.shard, old.shards),
                 };
                 bail!("{out}: is {what}; take it away, or choose another name")
             }
-            Ok(_) => Ok(Before::Whole),
+            Ok((_, changed)) => Ok(match changed.first() {
+                Some(first) => Before::Changed(*first, changed.len()),
+                None => Before::Whole,
+            }),
             Err(error @ (ShardError::Cut | ShardError::Damaged | ShardError::Version)) => {
                 eprintln!("note: {out}: {error}: it is made anew");
                 Ok(Before::None)
             }
             Err(ShardError::Other) => {
-                bail!("{out}: is there already and is no embedding shard; choose another name")
+                let what = files::kind_of(&self.out).unwrap_or("there already");
+                bail!("{out}: is {what} and no embedding shard; choose another name")
             }
             Err(error) => bail!("{out}: {error}"),
         }
@@ -194,11 +226,18 @@ fn begun(out: &Path) -> anyhow::Result<PathBuf> {
     Ok(out.with_file_name(name + BEGUN))
 }
 
-/// What a file is of that is a whole shard.
-fn whole(path: &Path) -> Result<Head, ShardError> {
+/// What a file is of that is a whole shard, and those of its pictures that are other ones now, by their places.
+fn whole(path: &Path, own: &Head, wanted: &Wanted) -> Result<(Head, Vec<usize>), ShardError> {
     let mut pieces = Pieces::open(BufReader::with_capacity(BUFFER, File::open(path)?))?;
-    while pieces.next_piece()?.is_some() {}
-    Ok(pieces.head().clone())
+    let head = pieces.head().clone();
+    let mut kept = Vec::new();
+    while let Some(placed) = pieces.next_piece()? {
+        kept.extend(placed.iter().map(|placed| placed.photograph.content()));
+    }
+    // Another shard has other places.
+    let is_own = head.shard == own.shard && head.difference(own).is_none();
+    let kept: Vec<_> = head.places().zip(kept).filter(|_| is_own).collect();
+    Ok((head, changed(wanted, &kept)))
 }
 
 /// A shard on its way into its file.
@@ -217,7 +256,7 @@ struct Begun {
 
 impl Begun {
     /// Goes on with what a stopped command has left, as far as it is whole and of the same shard.
-    fn open(path: &Path, head: Head) -> anyhow::Result<Self> {
+    fn open(path: &Path, head: Head, wanted: &Wanted) -> anyhow::Result<Self> {
         let failed = |source| FileError::Write { path: path.to_owned(), source };
         reach(Operation::Create).map_err(failed)?;
         let mut options = File::options();
@@ -232,7 +271,7 @@ impl Begun {
             left_out: 0,
             shown: BTreeSet::new(),
         };
-        let end = begun.read()?;
+        let end = begun.read(wanted)?;
         begun.file.set_len(end).map_err(failed)?;
         begun.file.seek(SeekFrom::Start(end)).map_err(failed)?;
         if end == 0 {
@@ -248,8 +287,8 @@ impl Begun {
         Ok(begun)
     }
 
-    /// Reads what is there; the bytes of it that stay.
-    fn read(&mut self) -> anyhow::Result<u64> {
+    /// Reads what is there, as far as its pictures are what they were; the bytes of it that stay.
+    fn read(&mut self, wanted: &Wanted) -> anyhow::Result<u64> {
         let name = self.path.display().to_string();
         let mut pieces = match Pieces::open(BufReader::with_capacity(BUFFER, &self.file)) {
             Ok(pieces) => pieces,
@@ -269,8 +308,17 @@ impl Begun {
         }
         // As it was written: the bytes go on from it.
         self.head = pieces.head().clone();
+        let is_as_it_was = |done: usize, placed: &[Placed]| {
+            let places = self.head.places().skip(done);
+            let kept: Vec<_> =
+                places.zip(placed.iter().map(|placed| placed.photograph.content())).collect();
+            changed(wanted, &kept).is_empty()
+        };
         loop {
+            (self.done, self.writing) = (pieces.count(), pieces.go_on());
+            let end = pieces.whole();
             match pieces.next_piece() {
+                Ok(Some(placed)) if !is_as_it_was(self.done, &placed) => return Ok(end),
                 Ok(Some(placed)) => {
                     for photograph in placed.into_iter().map(|placed| placed.photograph) {
                         match photograph.kept {
@@ -280,12 +328,9 @@ impl Begun {
                     }
                 }
                 Err(ShardError::Read(error)) => bail!("{name}: {error}"),
-                Ok(None) | Err(_) => break,
+                Ok(None) | Err(_) => return Ok(end),
             }
         }
-        self.done = pieces.count();
-        self.writing = pieces.go_on();
-        Ok(pieces.whole())
     }
 
     /// Embeds what is missing.

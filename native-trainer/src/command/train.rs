@@ -16,7 +16,7 @@ use crate::data::list_file::Samples;
 use crate::metric::verdict::Keep;
 use crate::networks;
 use crate::recipe::{Pictures, Recipe, SHIPPED, Shipped, Task};
-use crate::replica::Trust;
+use crate::replica::{Trust, worker_address};
 use crate::report;
 use crate::terminal::counted;
 use crate::train::detector::DetectorTraining;
@@ -70,8 +70,8 @@ pub struct Arguments {
     /// How many devices of that kind share every batch.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     devices: u16,
-    /// A `magpie worker` that shares every batch; may be repeated.
-    #[arg(long = "worker", value_name = "HOST:PORT")]
+    /// A `magpie worker` that shares every batch, at port 7500 unless another one is named; may be repeated.
+    #[arg(long = "worker", value_name = "HOST:PORT", value_parser = worker_address)]
     workers: Vec<String>,
     /// Seconds after which a worker that says nothing is given up; while it computes it shows signs of life.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]

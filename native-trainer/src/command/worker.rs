@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::certificate;
 use crate::cli::{DeviceKind, no_port};
-use crate::replica::{Secret, Terms, listen};
+use crate::replica::{PORT, Secret, Terms, listen};
 
 const MEGABYTE: u64 = 1_000_000;
 /// What a run may take where the machine does not say how much it has.
@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
     /// Port to listen at; 0 takes a free one.
-    #[arg(long, default_value_t = 7500)]
+    #[arg(long, default_value_t = PORT)]
     port: u16,
     /// File with a secret that a trainer has to know: 16 or more printable characters.
     #[arg(long, value_name = "FILE")]

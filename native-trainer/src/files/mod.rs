@@ -5,7 +5,9 @@
 
 mod fault;
 mod folder;
+mod links;
 mod lock;
+mod own;
 mod replace;
 mod scratch;
 mod text;
@@ -25,7 +27,9 @@ pub use folder::{
     create, create_folder, exchange, hard_link, has_mount_below, is_folder, is_mount_point,
     refuse_others, remove_file, remove_folder, rename, synchronize, synchronize_folder,
 };
+pub use links::name_inside;
 pub use lock::Lock;
+pub use own::{kind_of, kind_of_bytes, told_as_own};
 pub use replace::{
     Staged, behind_links, parts_of, remove_left_over, replace, replace_verified, stage, write,
     write_together,

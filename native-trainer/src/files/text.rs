@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::own::kind_of_bytes;
+
 /// The byte order mark that some editors put in front of UTF-8; it belongs to no word.
 pub const MARK: char = '\u{feff}';
 
@@ -9,6 +11,9 @@ pub const MARK: char = '\u{feff}';
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TextError {
+    /// They are another file of this program.
+    #[error("this is {0}, and no text")]
+    Own(&'static str),
     /// They begin with the mark of UTF-16.
     #[error("this is UTF-16; save it as UTF-8")]
     Utf16,
@@ -24,7 +29,7 @@ impl TextError {
     /// The line that is wrong, counted from 1.
     pub fn line(self) -> usize {
         match self {
-            Self::Utf16 => 1,
+            Self::Utf16 | Self::Own(_) => 1,
             Self::NotUtf8 { line } => line,
         }
     }
@@ -36,6 +41,9 @@ impl TextError {
 ///
 /// [`TextError`]
 pub fn text(bytes: Vec<u8>) -> Result<String, TextError> {
+    if let Some(kind) = kind_of_bytes(&bytes) {
+        return Err(TextError::Own(kind));
+    }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(TextError::Utf16);
     }

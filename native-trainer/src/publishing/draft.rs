@@ -58,6 +58,8 @@ struct Kept {
     edited: BTreeSet<String>,
     /// Those among them, and others with the new content, that are links.
     links: Vec<String>,
+    /// What is told once the new site is in its place.
+    told: Vec<String>,
 }
 
 /// Waits until no other command publishes there.
@@ -212,7 +214,7 @@ impl Draft {
     /// Names that are no site's, files of others in their places, a disk that refuses.
     pub(crate) fn publish(mut self, mut names: Vec<String>) -> anyhow::Result<()> {
         self.check(&names)?;
-        let Kept { edited, links } = self.keep_edited(&mut names)?;
+        let Kept { edited, links, told } = self.keep_edited(&mut names)?;
         let new = Owned::new(names)?.digested(&self.folder, edited)?;
         self.write(OWN_FILES, &new.to_bytes()?)?;
         // Side by side: a disk takes many at once in the time of one.
@@ -226,14 +228,15 @@ impl Draft {
             files::remove_file(&link)?;
             link_alike(&self.place.join(&name), &link).map_err(|error| self.failed(error))?;
         }
-        if !self.is_inside && self.exchange(&new)? {
-            return Ok(());
+        if self.is_inside || !self.exchange(&new)? {
+            self.move_in(&new)?;
         }
-        self.move_in(&new)
+        told.iter().for_each(|text| eprintln!("note: {text}"));
+        Ok(())
     }
 
     /// Keeps what somebody has changed in the site's files since they were published: the file for hosts as it is,
-    /// with the new one, which joins `names`, beside it, and of others a copy beside the new one. Says so.
+    /// with the new one, which joins `names`, beside it, and of others a copy beside the new one.
     fn keep_edited(&self, names: &mut Vec<String>) -> anyhow::Result<Kept> {
         let mut kept = Kept::default();
         let Some(before) = &self.before else { return Ok(kept) };
@@ -256,20 +259,20 @@ impl Draft {
                 self.write(&beside, &read(&self.folder.join(name))?)?;
                 self.write(name, &bytes)?;
                 kept.edited.insert(name.to_owned());
-                eprintln!(
-                    "note: {}: has been edited and is kept; what magpie would write there is beside it, as {beside}",
+                kept.told.push(format!(
+                    "{}: has been edited and is kept; what magpie would write there is beside it, as {beside}",
                     self.out.join(name).display()
-                );
+                ));
                 names.push(beside);
                 continue;
             }
             let beside = self.name_beside(name, &bytes);
             files::write(&self.place.join(&beside), &bytes)?;
-            let what = if is_new { "is replaced" } else { "is no part of the new site" };
-            eprintln!(
-                "note: {}: has been edited and {what}; the edited one is kept as {beside}",
+            let what = if is_new { "was replaced" } else { "is no part of the new site" };
+            kept.told.push(format!(
+                "{}: had been edited and {what}; the edited one is kept as {beside}",
                 self.out.join(name).display()
-            );
+            ));
         }
         Ok(kept)
     }

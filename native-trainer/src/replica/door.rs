@@ -1,23 +1,25 @@
 //! Who comes to a worker: greeted on a thread of his own, let in when no run is served, otherwise told so.
 
-use std::collections::VecDeque;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::crowd::{self, Crowd};
 use super::error::LinkError;
 use super::link::Link;
 use super::message::{Begin, Message};
+use super::socket::GREETING_TIME;
 use super::trust::{Access, Secret};
 use super::worker;
 
-/// Connections that have not begun a run; of more, the oldest is closed.
-const MAX_WAITING: usize = 16;
-/// Threads of those, of the run, and of one that has just ended.
-const MAX_THREADS: usize = MAX_WAITING + 2;
+/// Threads of all who wait, of the run, and of one that has just ended.
+const MAX_THREADS: usize = 2 * crowd::MOST + 2;
+/// What a greeting has left at least, so that it is a time at all.
+const LEAST: Duration = Duration::from_millis(100);
 /// How long a run that is just ending keeps the next one waiting before that is told that the worker is busy.
 const CLEARED: Duration = Duration::from_secs(1);
 /// Pause after a connection that the system could not hand out, for want of handles or memory.
@@ -57,7 +59,8 @@ pub fn listen(
         told,
         is_taken: Mutex::new(false),
         cleared: Condvar::new(),
-        waiting: Mutex::new(VecDeque::new()),
+        crowd: Mutex::default(),
+        runs: AtomicU64::new(0),
         threads: Mutex::new(0),
         ended: Condvar::new(),
     });
@@ -66,7 +69,7 @@ pub fn listen(
         number += 1;
         let (accepted, thread) = (listener.accept(), door.clone());
         let spawned = accepted.and_then(|(stream, address)| {
-            door.wait(number, &stream)?;
+            door.wait(number, &stream, address)?;
             door.count_in();
             let answer = move || {
                 let _counted = Counted(&thread);
@@ -90,7 +93,9 @@ struct Door<T> {
     told: T,
     is_taken: Mutex<bool>,
     cleared: Condvar,
-    waiting: Mutex<VecDeque<(u64, TcpStream)>>,
+    crowd: Mutex<Crowd<TcpStream>>,
+    /// Runs that were begun.
+    runs: AtomicU64,
     threads: Mutex<usize>,
     ended: Condvar,
 }
@@ -130,23 +135,37 @@ impl<T> Door<T> {
 
 impl<T: Fn(&str)> Door<T> {
     fn answer(&self, number: u64, stream: TcpStream, address: SocketAddr) {
-        let greeted =
-            Link::with_guest(stream, &self.access, self.terms.patience).and_then(|mut link| {
-                // Who has shown the secret makes no room for strangers.
-                if self.access.secret.is_some() {
-                    self.leave(number);
-                }
-                worker::receive_begin(&mut link).map(|begin| (link, begin))
-            });
-        let ended = greeted.map(|(link, begin)| self.let_in(number, link, begin, address));
+        let greeted = self.greet(number, stream).and_then(|mut link| {
+            // Who has shown the secret makes no room for strangers.
+            if self.access.secret.is_some() {
+                self.leave(number);
+            }
+            worker::receive_begin(&mut link).map(|begin| (link, begin))
+        });
+        let refused = match greeted {
+            Ok((link, begin)) => self.let_in(number, link, begin, address),
+            Err(error) => Err(error),
+        };
         self.leave(number);
-        match ended {
-            Ok(Ok(())) => (self.told)(&format!("{address}: the run has ended")),
-            Ok(Err(error)) => (self.told)(&format!("{address}: {error}")),
-            Err(error) => (self.told)(&format!("{address}: no run: {error}")),
+        if let Err(error) = refused {
+            (self.told)(&format!("{address}: no run: {error}"));
         }
     }
 
+    /// Waits until a guest speaks, and greets it. It has the time of a greeting for both.
+    fn greet(&self, number: u64, stream: TcpStream) -> Result<Link, LinkError> {
+        let began = Instant::now();
+        stream.set_read_timeout(Some(GREETING_TIME))?;
+        if !stream.peek(&mut [0]).is_ok_and(|count| count > 0) {
+            return Err(LinkError::Stranger);
+        }
+        let out = self.crowd().speak(number);
+        close(out);
+        let left = GREETING_TIME.saturating_sub(began.elapsed()).max(LEAST);
+        Link::with_guest(stream, &self.access, left, self.terms.patience)
+    }
+
+    /// Serves a guest where nobody is served; an error is why not.
     fn let_in(
         &self,
         number: u64,
@@ -161,8 +180,14 @@ impl<T: Fn(&str)> Door<T> {
             return Err(LinkError::Busy);
         };
         self.leave(number);
-        (self.told)(&format!("{address}: a run begins"));
-        worker::serve(link, begin, &self.device, self.terms.memory)
+        let run = self.runs.fetch_add(1, Ordering::SeqCst) + 1;
+        (self.told)(&format!("{address}: run {run} begins"));
+        let ended = match worker::serve(link, begin, &self.device, self.terms.memory) {
+            Ok(()) => "has ended".to_owned(),
+            Err(error) => format!("was broken off: {error}"),
+        };
+        (self.told)(&format!("{address}: run {run} {ended}; the next one may come"));
+        Ok(())
     }
 
     fn take(&self) -> Option<Place<'_, T>> {
@@ -176,23 +201,25 @@ impl<T: Fn(&str)> Door<T> {
         is_free.then(|| Place(self))
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, TcpStream)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn crowd(&self) -> MutexGuard<'_, Crowd<TcpStream>> {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever says nothing makes room for whoever comes.
-    fn wait(&self, number: u64, stream: &TcpStream) -> std::io::Result<()> {
-        let mut waiting = self.waiting();
-        waiting.push_back((number, stream.try_clone()?));
-        while waiting.len() > MAX_WAITING {
-            if let Some((_, oldest)) = waiting.pop_front() {
-                let _ = oldest.shutdown(Shutdown::Both);
-            }
-        }
+    fn wait(&self, number: u64, stream: &TcpStream, address: SocketAddr) -> std::io::Result<()> {
+        let stream = stream.try_clone()?;
+        let out = self.crowd().come(number, address.ip(), stream);
+        close(out);
         Ok(())
     }
 
     fn leave(&self, number: u64) {
-        self.waiting().retain(|(other, _)| *other != number);
+        self.crowd().leave(number);
+    }
+}
+
+/// Ends the connection of a guest who makes room.
+fn close(guest: Option<TcpStream>) {
+    if let Some(stream) = guest {
+        let _ = stream.shutdown(Shutdown::Both);
     }
 }

@@ -1,9 +1,12 @@
-//! Why a connection between replicas is of no use any more.
+//! Why a connection between replicas is of no use any more, and why a step was lost with a replica.
 
 use std::io::ErrorKind;
 
 use authoring::label::on_one_line;
 use thiserror::Error;
+
+use super::cost::MAX_REPLICAS;
+use crate::terminal::reason;
 
 /// Characters of another side's words, or of what is said about its bytes, that are shown.
 const SHOWN: usize = 500;
@@ -15,9 +18,12 @@ pub enum LinkError {
     /// The other side ended.
     #[error("the connection was closed")]
     Closed,
-    /// The system's word.
-    #[error(transparent)]
+    /// What the system hindered.
+    #[error("{}", said(.0))]
     System(std::io::Error),
+    /// A name that nothing has.
+    #[error("no machine of this name is known; look at the name, or give the machine's number")]
+    NoHost,
     /// Bytes that are no message, or a message that does not fit the run.
     #[error("what came is no message of this run: {0}")]
     Malformed(String),
@@ -113,6 +119,66 @@ pub enum LinkError {
     Failed(String),
 }
 
+/// Why a step was lost with a replica.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// More replicas than may share a batch.
+    #[error("{0} replicas, where {MAX_REPLICAS} may share a batch; name fewer")]
+    TooMany(usize),
+    /// A worker is one replica.
+    #[error("worker {0} is named twice; leave one out, or start one more on another --port")]
+    Twice(String),
+    /// A worker has another run to compute for.
+    #[error("worker {address}: {source}")]
+    Busy {
+        /// As given.
+        address: String,
+        /// What it says.
+        source: LinkError,
+    },
+    /// A worker that this run cannot use, or that does not let it in.
+    #[error("worker {address}: {source}")]
+    Refused {
+        /// As given.
+        address: String,
+        /// What is wrong.
+        source: LinkError,
+    },
+    /// Nobody answers at an address.
+    #[error("worker {address}: {source}; start it there with `magpie worker`")]
+    Connect {
+        /// As given.
+        address: String,
+        /// What is wrong.
+        source: LinkError,
+    },
+    /// A replica that is lost or does not do as told.
+    #[error(
+        "{name}: {source}; a run that has ended goes on from its newest checkpoint with --resume, with these workers or \
+         others"
+    )]
+    Lost {
+        /// The replica.
+        name: String,
+        /// What is wrong.
+        source: LinkError,
+    },
+}
+
+impl ReplicaError {
+    /// What is wrong, without where.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::TooMany(_) | Self::Twice(_) => self.to_string(),
+            Self::Busy { source, .. }
+            | Self::Refused { source, .. }
+            | Self::Connect { source, .. }
+            | Self::Lost { source, .. } => source.to_string(),
+        }
+    }
+}
+
 impl LinkError {
     pub(super) fn malformed(reason: impl ToString) -> Self {
         Self::Malformed(plain(&reason.to_string()))
@@ -129,6 +195,19 @@ impl LinkError {
             other => other,
         }
     }
+}
+
+/// What the system says, as far as a reader can act on it.
+fn said(error: &std::io::Error) -> String {
+    let text = match error.kind() {
+        ErrorKind::ConnectionRefused => "nobody listens there",
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            "no network leads there"
+        }
+        kind if is_timeout(kind) => "nothing has come from it in time",
+        _ => return reason(error),
+    };
+    text.to_owned()
 }
 
 impl From<std::io::Error> for LinkError {
@@ -152,4 +231,24 @@ pub(super) fn plain(text: &str) -> String {
 /// What the system calls a time that is over.
 pub(super) fn is_timeout(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::TimedOut | ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_hinders_is_told_in_words() {
+        for (kind, told) in [
+            (ErrorKind::ConnectionRefused, "nobody listens there"),
+            (ErrorKind::NetworkUnreachable, "no network leads there"),
+            (ErrorKind::WouldBlock, "nothing has come from it in time"),
+            (ErrorKind::TimedOut, "nothing has come from it in time"),
+            (ErrorKind::BrokenPipe, "the connection was closed"),
+        ] {
+            assert_eq!(LinkError::from(std::io::Error::from(kind)).to_string(), told);
+        }
+        let error = LinkError::from(std::io::Error::from(ErrorKind::WouldBlock)).timed(7);
+        assert!(error.to_string().contains("nothing has come from it for 7 s"), "{error}");
+    }
 }

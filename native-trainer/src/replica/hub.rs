@@ -1,7 +1,6 @@
 //! The replica that all others talk to.
 
 use std::collections::BTreeMap;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,67 +12,17 @@ use models::operators::mixed::HalfFloat;
 use models::operators::replicas::{self, Exchange};
 use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
-use thiserror::Error;
 
 use super::Replica;
 use super::cost::MAX_REPLICAS;
-use super::error::LinkError;
+use super::error::{LinkError, ReplicaError};
+use super::join::{Invitation, call_again};
 use super::link::Link;
-use super::message::{Begin, MAX_WEIGHTS_HEAD, Message, Room};
-use super::trust::{Access, Trust};
+use super::message::{MAX_WEIGHTS_HEAD, Message, Room};
+use super::trust::Trust;
 use super::worker::{backward, host, receive_begin, serve};
 
-/// How long a connection may take.
-const CONNECTED: Duration = Duration::from_secs(10);
-
-/// Why a step was lost with a replica.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ReplicaError {
-    /// More replicas than may share a batch.
-    #[error("{0} replicas, where {MAX_REPLICAS} may share a batch; name fewer")]
-    TooMany(usize),
-    /// A worker is one replica.
-    #[error("worker {0} is named twice; leave one out, or start one more on another --port")]
-    Twice(String),
-    /// A worker has another run to compute for.
-    #[error("worker {address}: {source}")]
-    Busy {
-        /// As given.
-        address: String,
-        /// What it says.
-        source: LinkError,
-    },
-    /// A worker that this run cannot use, or that does not let it in.
-    #[error("worker {address}: {source}")]
-    Refused {
-        /// As given.
-        address: String,
-        /// What is wrong.
-        source: LinkError,
-    },
-    /// Nobody answers at an address.
-    #[error("worker {address}: {source}; start it there with `magpie worker`")]
-    Connect {
-        /// As given.
-        address: String,
-        /// What is wrong.
-        source: LinkError,
-    },
-    /// A replica that is lost or does not do as told.
-    #[error(
-        "{name}: {source}; a run that has ended goes on from its newest checkpoint with --resume, with these workers or \
-         others"
-    )]
-    Lost {
-        /// The replica.
-        name: String,
-        /// What is wrong.
-        source: LinkError,
-    },
-}
-
-/// Losses that are told at most between two steps.
+/// What is told at most between two steps.
 const TOLD: usize = 100;
 
 /// The replicas of a run; see the [module above](super).
@@ -81,23 +30,55 @@ const TOLD: usize = 100;
 pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Inner {
+    pub(super) invitation: Arc<Invitation>,
+    /// In the order of their places.
     peers: Mutex<Vec<Peer>>,
+    /// Workers that were lost and wait for their places.
+    back: Mutex<Vec<Peer>>,
     /// Why a pass did not hear everybody.
     failure: Mutex<Option<ReplicaError>>,
     /// Those that the run began with.
     names: Vec<String>,
-    /// Who was lost, in words that nobody has taken yet.
+    /// Who was lost and who came back, in words that nobody has taken yet.
     told: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Peer {
+    /// Among all replicas, of which this process is the first.
+    place: usize,
     name: String,
+    /// Of a worker.
+    address: Option<String>,
     link: Link,
 }
 
 impl Peer {
+    pub(super) fn worker(place: usize, address: &str, link: Link) -> Self {
+        Self { place, name: format!("worker {address}"), address: Some(address.to_owned()), link }
+    }
+
+    /// Waits until it has made the network.
+    pub(super) fn ready(&mut self) -> Result<(), ReplicaError> {
+        let ready = self.expect("ready", Room::NONE, |message| match message {
+            Message::Ready => Ok(()),
+            other => Err(other),
+        });
+        ready.map_err(|error| match (error, &self.address) {
+            (ReplicaError::Lost { source: source @ LinkError::Busy, .. }, Some(address)) => {
+                ReplicaError::Busy { address: address.clone(), source }
+            }
+            (error, _) => error,
+        })
+    }
+
+    /// Tells it how many share a batch from now on, and throws away what it said before.
+    fn regroup(&mut self, replicas: usize) -> Result<(), LinkError> {
+        self.link.send(Message::Regroup(replicas))?;
+        self.link.settle()
+    }
+
     pub(super) fn lost(&self, source: LinkError) -> ReplicaError {
         ReplicaError::Lost { name: self.name.clone(), source }
     }
@@ -155,15 +136,9 @@ impl Hub {
         {
             return Err(ReplicaError::Twice(twice.clone()));
         }
+        let (architecture, trust) = (architecture.clone(), trust.clone());
+        let invitation = Invitation { architecture, seed, mixed_precision, patience, trust };
         let mut peers: Vec<Peer> = Vec::new();
-        let mut begin = |mut peer: Peer| {
-            let seed = seed.wrapping_add(peers.len() as u64 + 1);
-            let architecture = architecture.clone();
-            let begin = Begin { architecture, seed, replicas, mixed_precision };
-            peer.send(Message::Begin(Box::new(begin)))?;
-            peers.push(peer);
-            Ok(())
-        };
         for (index, device) in devices.iter().enumerate() {
             let (link, mut far) = Link::pair();
             let device = device.clone();
@@ -173,38 +148,26 @@ impl Hub {
                 let begin = receive_begin(&mut far)?;
                 serve(far, begin, &device, u64::MAX)
             });
-            begin(Peer { name: format!("device {}", index + 1), link })?;
+            let name = format!("device {}", index + 1);
+            let mut peer = Peer { place: index + 1, name, address: None, link };
+            peer.send(invitation.begin(peer.place, replicas))?;
+            peers.push(peer);
         }
         for address in addresses {
-            let link = Access::to_worker(trust, address)
-                .and_then(|access| Link::over(connect(address)?, &access, patience));
-            let connect = |source| {
-                let address = address.clone();
-                match source {
-                    LinkError::Encryption(_)
-                    | LinkError::SecretWanted
-                    | LinkError::SecretLacking
-                    | LinkError::SecretWrong => ReplicaError::Refused { address, source },
-                    source => ReplicaError::Connect { address, source },
-                }
-            };
-            begin(Peer { name: format!("worker {address}"), link: link.map_err(connect)? })?;
+            let place = peers.len() + 1;
+            let mut peer = Peer::worker(place, address, invitation.call(address)?);
+            peer.send(invitation.begin(place, replicas))?;
+            peers.push(peer);
         }
-        for (index, peer) in peers.iter_mut().enumerate() {
-            let ready = peer.expect("ready", Room::NONE, |message| match message {
-                Message::Ready => Ok(()),
-                other => Err(other),
-            });
-            ready.map_err(|error| match (error, index.checked_sub(devices.len())) {
-                (ReplicaError::Lost { source: source @ LinkError::Busy, .. }, Some(worker)) => {
-                    ReplicaError::Busy { address: addresses[worker].clone(), source }
-                }
-                (error, _) => error,
-            })?;
-        }
-        let names = peers.iter().map(|peer| peer.name.clone()).collect();
-        let (failure, told) = (Mutex::new(None), Mutex::default());
-        Ok(Self(Arc::new(Inner { peers: Mutex::new(peers), failure, names, told })))
+        peers.iter_mut().try_for_each(Peer::ready)?;
+        Ok(Self(Arc::new(Inner {
+            invitation: Arc::new(invitation),
+            names: peers.iter().map(|peer| peer.name.clone()).collect(),
+            peers: Mutex::new(peers),
+            back: Mutex::default(),
+            failure: Mutex::new(None),
+            told: Mutex::default(),
+        })))
     }
 
     /// Replicas that are left, this one included.
@@ -217,7 +180,7 @@ impl Hub {
         &self.0.names
     }
 
-    /// Who was lost since the last call, in words.
+    /// Who was lost and who came back since the last call, in words.
     pub fn take_told(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -229,35 +192,54 @@ impl Hub {
         let mut peers = self.peers();
         let Some(place) = peers.iter().position(|peer| peer.name == *name) else { return false };
         let mut lost = vec![(peers.remove(place), source.to_string())];
-        // Whoever does not come back is lost as well, and the others are one fewer.
-        loop {
-            let replicas = peers.len() + 1;
-            let failed = peers.iter_mut().enumerate().find_map(|(place, peer)| {
-                let settled =
-                    peer.link.send(Message::Regroup(replicas)).and_then(|()| peer.link.settle());
-                settled.err().map(|error| (place, error.to_string()))
-            });
-            match failed {
-                Some((place, reason)) => lost.push((peers.remove(place), reason)),
-                None => break,
-            }
-        }
+        lost.extend(regroup(&mut peers));
         let replicas = peers.len() + 1;
         drop(peers);
         let _ = self.0.take_failure();
+        self.tell_lost(lost, replicas);
+        true
+    }
+
+    /// Lets workers that were lost and have come back take their places again: between two epochs, when none computes.
+    pub fn admit(&self) {
+        let back = std::mem::take(&mut *self.0.back.lock().unwrap_or_else(PoisonError::into_inner));
+        if back.is_empty() {
+            return;
+        }
+        let places: Vec<usize> = back.iter().map(|peer| peer.place).collect();
+        let mut peers = self.peers();
+        peers.extend(back);
+        // The sums of a step are taken in this order: it is that of the run's start.
+        peers.sort_by_key(|peer| peer.place);
+        let lost = regroup(&mut peers);
+        let replicas = peers.len() + 1;
+        let joined = peers.iter().filter(|peer| places.contains(&peer.place));
+        let joined: Vec<String> = joined.map(|peer| peer.name.clone()).collect();
+        drop(peers);
+        for name in joined {
+            self.0.tell(format!(
+                "{name} has joined again, and {replicas} replicas share a batch from now on"
+            ));
+        }
+        self.tell_lost(lost, replicas);
+    }
+
+    /// Says who was lost and why, and sees to it that workers of these are called again.
+    fn tell_lost(&self, lost: Vec<(Peer, String)>, replicas: usize) {
         let left = match replicas {
             1 => "this process goes on alone".to_owned(),
             some => {
                 format!("its part is taken over, and {some} replicas share a batch from now on")
             }
         };
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let texts = lost
-            .into_iter()
-            .map(|(peer, reason)| format!("{} is lost: {reason}; {left}", peer.name));
-        told.extend(texts);
-        told.truncate(TOLD);
-        true
+        for (Peer { place, name, address, link }, reason) in lost {
+            self.0.tell(format!("{name} is lost: {reason}; {left}"));
+            // Closed before it is called again.
+            drop(link);
+            if let Some(address) = address {
+                call_again(Arc::downgrade(&self.0), place, address);
+            }
+        }
     }
 
     /// Runs a batch forward: `x` is this replica's part, `pictures`, of the input's size, are the
@@ -374,21 +356,35 @@ impl Hub {
     }
 }
 
-/// To the first of an address' places that answers.
-fn connect(address: &str) -> Result<TcpStream, LinkError> {
-    let mut refused = std::io::ErrorKind::NotFound.into();
-    for place in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&place, CONNECTED) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => refused = error,
-        }
+/// Tells all others how many share a batch, until those that are left have heard it; whoever has not is lost.
+fn regroup(peers: &mut Vec<Peer>) -> Vec<(Peer, String)> {
+    let mut lost = Vec::new();
+    loop {
+        let replicas = peers.len() + 1;
+        let failed = peers.iter_mut().enumerate().find_map(|(place, peer)| {
+            peer.regroup(replicas).err().map(|error| (place, error.to_string()))
+        });
+        let Some((place, reason)) = failed else { return lost };
+        lost.push((peers.remove(place), reason));
     }
-    Err(LinkError::from(refused).timed(CONNECTED.as_secs()))
 }
 
 impl Inner {
     fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker that was lost waits for its place.
+    pub(super) fn came_back(&self, peer: Peer) {
+        self.back.lock().unwrap_or_else(PoisonError::into_inner).push(peer);
+    }
+
+    /// Notes what is to be told between two steps.
+    pub(super) fn tell(&self, text: String) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD {
+            told.push(text);
+        }
     }
 
     fn take_failure(&self) -> Result<(), ReplicaError> {

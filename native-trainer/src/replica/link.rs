@@ -35,13 +35,15 @@ impl Link {
         Ok(Self::Socket(Box::new(socket)))
     }
 
-    /// The same with somebody who has come, to whom signs of life are shown once he has begun a run.
+    /// The same with somebody who has come and has `time` for greeting, to whom signs of life are shown once he has begun
+    /// a run.
     pub(super) fn with_guest(
         stream: TcpStream,
         access: &Access,
+        time: Duration,
         patience: Duration,
     ) -> Result<Self, LinkError> {
-        let socket = Socket::greet(stream, access, GREETING_TIME, patience, LONGEST_PAUSE)?;
+        let socket = Socket::greet(stream, access, time, patience, LONGEST_PAUSE)?;
         Ok(Self::Socket(Box::new(socket)))
     }
 

@@ -12,16 +12,20 @@
 //! between two runs.
 //!
 //! A worker that is lost is given up: the others are called back from the pass ([`Hub::go_on_without`]), and the step
-//! is taken anew with its part of the batch shared among those that are left.
+//! is taken anew with its part of the batch shared among those that are left. Once a worker answers at its address
+//! again, it takes its place between two epochs (`join.rs`).
 //!
 //! Both sides may have to know a secret, and connections may be encrypted (`trust.rs`, `wire.rs`). Whatever comes from
 //! another process is held against what this run can need before memory is taken for it or anything computed with it
-//! (`cost.rs`, `message.rs`); who is silent for too long is given up (`socket.rs`).
+//! (`cost.rs`, `message.rs`); who is silent for too long is given up (`socket.rs`), and strangers push out only each other
+//! (`crowd.rs`).
 
 mod cost;
+mod crowd;
 mod door;
 mod error;
 mod hub;
+mod join;
 mod link;
 mod message;
 mod runner;
@@ -39,8 +43,9 @@ use models::extractor::{Extractor, Features};
 use models::inference::Network;
 
 pub use door::{Terms, listen};
-pub use error::LinkError;
-pub use hub::{Hub, Pass, ReplicaError, share};
+pub use error::{LinkError, ReplicaError};
+pub use hub::{Hub, Pass, share};
+pub use join::{PORT, worker_address};
 pub use runner::Runner;
 pub use trust::{Secret, Trust};
 

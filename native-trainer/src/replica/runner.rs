@@ -9,8 +9,8 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 
 use super::Replica;
-use super::error::LinkError;
-use super::hub::{Hub, Peer, ReplicaError, share};
+use super::error::{LinkError, ReplicaError};
+use super::hub::{Hub, Peer, share};
 use super::message::{Message, Room};
 use crate::embedding::Runs;
 

@@ -152,7 +152,9 @@ impl Access {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let name = || {
             let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
-            name.map_err(|error| LinkError::Encryption(error.to_string()))
+            name.map_err(|_error| {
+                LinkError::Encryption(format!("{host:?} is no name of a machine"))
+            })
         };
         let tls = match &trust.tls {
             Some(config) => Some(Tls::Client(config.clone(), name()?)),

@@ -9,9 +9,11 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio_rustls::rustls::{ClientConnection, Connection, ServerConnection};
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, ClientConnection, Connection, Error, ServerConnection,
+};
 
-use super::error::{LinkError, plain};
+use super::error::LinkError;
 use super::trust::Tls;
 
 /// Bytes that are read at once.
@@ -62,8 +64,42 @@ pub(super) fn open(
     Ok((Incoming { stream, state }, outgoing))
 }
 
-fn encryption(error: impl ToString) -> LinkError {
-    LinkError::Encryption(plain(&error.to_string()))
+fn encryption(error: Error) -> LinkError {
+    LinkError::Encryption(in_words(&error).to_owned())
+}
+
+/// What went wrong with an encrypted connection.
+fn in_words(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidCertificate(reason) => match reason {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "its certificate is none of those that were given, and none of them has signed it"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another name than the one that was called"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate does not hold yet; look at the clocks of both machines"
+            }
+            _ => "its certificate cannot be used",
+        },
+        Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::AccessDenied,
+        ) => "the other side does not trust this certificate",
+        Error::AlertReceived(_) => "the other side has broken it off",
+        Error::InvalidMessage(_) => "what comes is no TLS, or TLS is spoken on one side alone",
+        Error::DecryptError => "what comes cannot be decrypted",
+        Error::PeerIncompatible(_) => "no way of encrypting is known to both sides",
+        _ => "the two sides do not agree on it",
+    }
 }
 
 /// The handshake.
@@ -123,7 +159,9 @@ impl Read for Incoming {
             while !rest.is_empty() {
                 connection.read_tls(&mut rest)?;
                 let turned = connection.process_new_packets();
-                turned.map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error))?;
+                turned.map_err(|error| {
+                    std::io::Error::new(ErrorKind::InvalidData, in_words(&error))
+                })?;
             }
             if count == 0 {
                 return Ok(0);

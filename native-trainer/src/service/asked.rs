@@ -142,9 +142,9 @@ impl Asked {
     }
 
     async fn read_as(service: &Service, call: Call, adds: bool) -> Answered<Self> {
-        let Call { head, body, .. } = call;
+        let Call { head, body, seat, .. } = call;
         let mut asked = Self { adds, ..Self::of_address(&head)? };
-        let held = service.budget.read(&head.headers, body).await?;
+        let held = service.budget.read(seat.as_deref(), &head.headers, body).await?;
         asked.share = held.share;
         asked.digest = digest_of(&head, &held.bytes);
         asked.take(&head.headers, held.bytes)?;
@@ -322,8 +322,8 @@ impl Asked {
 ///
 /// A body that is too large or broke off, and one of another type than a file's bytes.
 pub(crate) async fn file(service: &Service, call: Call) -> Answered<(Bytes, String)> {
-    let Call { head, body, .. } = call;
-    let held = service.budget.read(&head.headers, body).await?;
+    let Call { head, body, seat, .. } = call;
+    let held = service.budget.read(seat.as_deref(), &head.headers, body).await?;
     check_plain(&head.headers)?;
     let (_, essence) = kind_of(&head.headers);
     if !["", "application/octet-stream"].contains(&essence.as_str()) {

@@ -34,6 +34,9 @@ impl<'de> Deserialize<'de> for Packed {
     }
 }
 
+/// What ids of embeddings begin with; the hash of an image begins so once in 2^48.
+const EMBEDDED: &[u8] = b"values";
+
 /// What tells an entry from others of its class: the content id of its image; of an unknown image a hash of the
 /// embedding. The parts of one image have one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +46,18 @@ impl EntryId {
     /// Of an entry.
     pub(crate) fn of(gallery: &Gallery, entry: usize) -> Self {
         Self(gallery.identity(entry))
+    }
+
+    /// Of an embedding that came without its image, by the bytes of its values.
+    pub(crate) fn of_embedding(bytes: &[u8]) -> Self {
+        let mut id = ContentId::of(bytes);
+        id.0[..EMBEDDED.len()].copy_from_slice(EMBEDDED);
+        Self(id)
+    }
+
+    /// Whether it is that of an image.
+    pub(crate) fn is_of_image(self) -> bool {
+        self.0.is_known() && !self.0.0.starts_with(EMBEDDED)
     }
 
     /// From 32 hexadecimal digits.
@@ -599,6 +614,14 @@ pub(crate) mod tests {
         assert_eq!(change(None, &[], Some(Least::Cosine(2.0))).0.unwrap_err().kind, Kind::Value);
         let (done, classes) = change(Some("Käse"), &[], None);
         assert!(done.unwrap().joined && classes.len() == 1);
+    }
+
+    #[test]
+    fn ids_of_embeddings_are_none_of_images() {
+        let [one, other] = [b"a", b"b"].map(|bytes| EntryId::of_embedding(bytes));
+        assert!(one != other && !one.is_of_image());
+        assert!(EntryId(ContentId::of(b"a")).is_of_image());
+        assert!(!EntryId(ContentId::default()).is_of_image());
     }
 
     #[test]

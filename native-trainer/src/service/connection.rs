@@ -14,11 +14,11 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::Service;
 use super::http::{Body, Call, Response, empty};
-use super::limits::drain;
+use super::limits::{Seat, drain};
 use super::problem::{Answered, Kind, Problem};
 use super::routes::{Way, Who};
 use super::tls::Tls;
@@ -225,8 +225,8 @@ impl Service {
         from: &Place,
     ) -> Answered {
         // Until it is answered.
-        let _place = match self.check(&way, &request) {
-            Ok(place) => place.map(|place| (place, from.busy.begin())),
+        let seat = match self.check(&way, &request, &from.busy) {
+            Ok(seat) => seat.map(Arc::new),
             Err(problem) => {
                 drain(request.into_body(), self.limits.body).await;
                 return Err(problem);
@@ -247,7 +247,8 @@ impl Service {
             return Err(problem);
         }
         let (head, body) = request.into_parts();
-        let answer = route.answer(Arc::clone(&self), Call { head, body, place, from: from.from });
+        let call = Call { head, body, place, from: from.from, seat: seat.clone() };
+        let answer = route.answer(Arc::clone(&self), call);
         // First for its body, then for its answer.
         let Ok(answer) = tokio::time::timeout(2 * self.limits.time, answer).await else {
             let seconds = 2 * self.limits.time.as_secs();
@@ -263,7 +264,7 @@ impl Service {
     }
 
     /// Whether a request is answered at all, and its place among those that are worked on.
-    fn check<B>(&self, way: &Way, request: &Request<B>) -> Answered<Option<OwnedSemaphorePermit>> {
+    fn check<B>(&self, way: &Way, request: &Request<B>, busy: &Busy) -> Answered<Option<Seat>> {
         let (method, headers) = (request.method(), request.headers());
         if !names_one_host(request) {
             let detail = "a request of HTTP/1.1 has one Host header (RFC 9112); send the name that the service is \
@@ -288,7 +289,7 @@ impl Service {
         if self.is_ending() {
             return Err(Problem::new(Kind::Ending, "the service ends"));
         }
-        self.budget.enter().map(Some)
+        self.budget.enter(busy).map(Some)
     }
 }
 

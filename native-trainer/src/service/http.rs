@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body as Frames, Frame, Incoming, SizeHint};
@@ -9,6 +10,8 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 
 pub(crate) use hyper::body::Bytes;
+
+use super::limits::Seat;
 
 /// An answer.
 pub(crate) type Response = hyper::Response<Body>;
@@ -21,6 +24,8 @@ pub(crate) struct Call {
     pub(crate) place: String,
     /// Where it comes from, as far as that is known: behind a proxy that of the proxy.
     pub(crate) from: Option<IpAddr>,
+    /// Its place among those that are worked on, if it needs one.
+    pub(crate) seat: Option<Arc<Seat>>,
 }
 
 /// The body of an answer.

@@ -1,7 +1,11 @@
 //! How much the service takes on at once: requests, bytes, pixels, time.
+//!
+//! A request has a place among those that are worked on but while its body comes: whoever sends slowly keeps nobody from
+//! being answered. Bodies on their way are bounded by the connections and by the bytes of all together, and each has to
+//! come at a least speed.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::body::Body;
 use hyper::header::{self, HeaderMap};
@@ -9,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::http::{Bytes, next};
 use super::problem::{Answered, Kind, Problem};
+use crate::publishing::connections::{AtWork, Busy};
 
 /// Limits that an owner may set.
 #[derive(Debug, Clone)]
@@ -29,6 +34,10 @@ pub(crate) struct Limits {
 const BODIES: usize = 8;
 /// How long a body is read that is refused.
 const MOMENT: Duration = Duration::from_secs(2);
+/// Seconds before the speed of a body counts.
+const START: Duration = Duration::from_secs(5);
+/// Bytes a second at which a body comes at least: a tenth of the slowest of modems.
+const SLOWEST: u64 = 512;
 /// Bytes are counted in pieces of this size.
 const PIECE: usize = 1024;
 
@@ -46,6 +55,34 @@ pub(crate) struct Held {
     pub(crate) share: Arc<Vec<OwnedSemaphorePermit>>,
 }
 
+/// A request's place among those that are worked on.
+pub(crate) struct Seat {
+    busy: Busy,
+    requests: Arc<Semaphore>,
+    /// None while its body comes: its connection may make room for another then.
+    held: Mutex<Option<(OwnedSemaphorePermit, AtWork)>>,
+}
+
+impl Seat {
+    /// Takes the place.
+    fn enter(&self) -> Answered<()> {
+        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_full| {
+            Problem::new(
+                Kind::Busy,
+                "as many requests as may be are worked on; ask again in a second",
+            )
+        })?;
+        let held = Some((place, self.busy.begin()));
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        Ok(())
+    }
+
+    /// Gives it back.
+    fn leave(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 impl Budget {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
@@ -61,21 +98,37 @@ impl Budget {
     /// # Errors
     ///
     /// [`Kind::Busy`]
-    pub(crate) fn enter(&self) -> Answered<OwnedSemaphorePermit> {
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_full| {
-            Problem::new(
-                Kind::Busy,
-                "as many requests as may be are worked on; ask again in a second",
-            )
-        })
+    pub(crate) fn enter(&self, busy: &Busy) -> Answered<Seat> {
+        let (busy, requests) = (busy.clone(), Arc::clone(&self.requests));
+        let seat = Seat { busy, requests, held: Mutex::new(None) };
+        seat.enter()?;
+        Ok(seat)
     }
 
-    /// Reads a body as it comes, within the limit of one and what is left for all.
+    /// Reads a body as it comes, within the limit of one and what is left for all. Meanwhile `seat` is free for others.
     ///
     /// # Errors
     ///
     /// [`Kind::TooLarge`], [`Kind::Busy`], [`Kind::Request`], [`Kind::Timeout`]
-    pub(crate) async fn read<B>(&self, headers: &HeaderMap, body: B) -> Answered<Held>
+    pub(crate) async fn read<B>(
+        &self,
+        seat: Option<&Seat>,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Answered<Held>
+    where
+        B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
+    {
+        let Some(seat) = seat.filter(|_| !body.is_end_stream()) else {
+            return self.read_alone(headers, body).await;
+        };
+        seat.leave();
+        let held = self.read_alone(headers, body).await?;
+        seat.enter()?;
+        Ok(held)
+    }
+
+    async fn read_alone<B>(&self, headers: &HeaderMap, body: B) -> Answered<Held>
     where
         B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
     {
@@ -99,7 +152,15 @@ impl Budget {
             return Err(self.too_large());
         }
         let (mut bytes, mut share, mut held) = (Vec::new(), Vec::new(), 0);
-        while let Some(data) = next(&mut body).await {
+        let began = Instant::now();
+        loop {
+            let due = START + Duration::from_secs(bytes.len() as u64 / SLOWEST);
+            let left = due.saturating_sub(began.elapsed());
+            let came = tokio::time::timeout(left, next(&mut body)).await.map_err(|_slow| {
+                let detail = "the body comes at less than 512 bytes a second; send it faster, or less at once";
+                Problem::new(Kind::Timeout, detail)
+            })?;
+            let Some(data) = came else { break };
             let data = data.map_err(|error| {
                 Problem::request(format!("the body broke off: {error}; send it again"))
             })?;
@@ -157,7 +218,7 @@ mod tests {
     fn read(budget: &Budget, bytes: usize) -> Answered<Held> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let body = crate::service::http::Body::Whole(vec![0; bytes].into());
-        runtime.block_on(budget.read(&HeaderMap::new(), body))
+        runtime.block_on(budget.read(None, &HeaderMap::new(), body))
     }
 
     #[test]
@@ -170,9 +231,17 @@ mod tests {
         assert_eq!(read(&budget, 1).map(|_| ()).unwrap_err().kind, Kind::Busy);
         drop(held);
         assert_eq!(read(&budget, 4096).unwrap().bytes.len(), 4096);
-        let place = budget.enter().unwrap();
-        assert_eq!(budget.enter().map(|_| ()).unwrap_err().kind, Kind::Busy);
+        let (busy, enter) = (Busy::default(), || budget.enter(&Busy::default()));
+        let place = budget.enter(&busy).unwrap();
+        assert_eq!(enter().map(|_| ()).unwrap_err().kind, Kind::Busy);
         drop(place);
-        assert!(budget.enter().is_ok());
+        // While a body comes its place is another's.
+        let place = enter().unwrap();
+        place.leave();
+        let other = enter().unwrap();
+        assert_eq!(place.enter().unwrap_err().kind, Kind::Busy);
+        drop(other);
+        place.enter().unwrap();
+        assert_eq!(enter().map(|_| ()).unwrap_err().kind, Kind::Busy);
     }
 }

@@ -246,6 +246,12 @@ pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
                 "{flag}: lies in the site, whose files are sent to whoever asks; choose a place beside it"
             );
         }
+        if let Some(name) = path.and_then(|path| files::name_inside(path, &options.site)) {
+            bail!(
+                "{flag}: is also {}, in the site, whose files are sent to whoever asks (a hard link); take that name away",
+                name.display()
+            );
+        }
     }
     let service = Arc::new(Service::open(options)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

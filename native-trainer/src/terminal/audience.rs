@@ -8,6 +8,8 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 /// Whether the work goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,11 @@ pub trait Audience: Send + Sync {
 
     /// So many steps of what is named, in the plural, are done, of so many.
     fn progress(&self, what: &str, done: u64, of: u64) -> Heard;
+
+    /// Work says nothing for a while, and asks now and then whether it goes on.
+    fn still(&self) -> Heard {
+        Heard::GoOn
+    }
 
     /// Whether work that can go on later ends at the next place where all of it is kept, as training after an epoch.
     fn has_enough(&self) -> bool {
@@ -84,6 +91,30 @@ pub fn progress(what: &str, done: usize, of: usize) {
     }
 }
 
+/// Between two questions of work that says nothing.
+const ASKED: Duration = Duration::from_millis(100);
+
+/// Does work that says nothing for long and writes nothing. Before an audience that is done on a thread of its own, so
+/// that whoever stops it is heard at once; what the thread comes to is dropped then.
+pub fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let Some(audience) = present() else { return work() };
+    let (done, result) = channel();
+    let worker = std::thread::spawn(move || {
+        // Nobody waits for it any more where that fails.
+        let _ = done.send(work());
+    });
+    loop {
+        match result.recv_timeout(ASKED) {
+            Ok(value) => return value,
+            Err(RecvTimeoutError::Timeout) => obey(audience.still()),
+            Err(RecvTimeoutError::Disconnected) => match worker.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => unreachable!("a thread that ends has sent what it came to"),
+            },
+        }
+    }
+}
+
 /// Does what the audience says.
 pub fn obey(heard: Heard) {
     // What is told on the way out stops nothing any more.
@@ -99,6 +130,40 @@ mod tests {
     use super::*;
     use crate::progress::Progress;
     use crate::terminal::{answer, remark};
+
+    struct Impatient;
+
+    impl Audience for Impatient {
+        fn answer(&self, _: &str) -> Heard {
+            Heard::GoOn
+        }
+
+        fn remark(&self, _: &str) -> Heard {
+            Heard::GoOn
+        }
+
+        fn progress(&self, _: &str, _: u64, _: u64) -> Heard {
+            Heard::GoOn
+        }
+
+        fn still(&self) -> Heard {
+            Heard::Stop
+        }
+    }
+
+    #[test]
+    fn silent_work_is_stopped_at_once_and_gives_its_answer_otherwise() {
+        let began = std::time::Instant::now();
+        let long = || beside(|| std::thread::sleep(Duration::from_secs(60)));
+        assert_eq!(before(Arc::new(Impatient), long), Err(Stopped));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert_eq!(before(Arc::new(Impatient), || beside(|| 7)), Ok(7));
+        assert_eq!(before(Arc::new(Ears::default()), || beside(|| 8)), Ok(8));
+        assert_eq!(beside(|| 9), 9);
+        let panics = || before(Arc::new(Impatient), || beside(|| -> u8 { panic!("inside") }));
+        let panic = catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"inside"));
+    }
 
     #[derive(Default)]
     struct Ears {

@@ -110,11 +110,27 @@ pub enum Before {
     Replace,
 }
 
-/// A run's folder that this command alone changes, until it is dropped.
+/// A run's folder that this command alone changes, until it is dropped. Where it was made for a run that then was refused,
+/// it goes again.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: Lock,
+    /// Folders that were not there before, the innermost first.
+    made: Vec<PathBuf>,
+    lock: Option<Lock>,
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // It lies in the folder.
+        self.lock = None;
+        for folder in &self.made {
+            // The system takes away no folder that holds something.
+            if files::reach(Operation::Remove).and_then(|()| std::fs::remove_dir(folder)).is_err() {
+                break;
+            }
+        }
+    }
 }
 
 impl RunFolder {
@@ -190,8 +206,11 @@ impl RunFolder {
         resume: &Resume,
         before: Before,
     ) -> Result<Self, FolderError> {
+        let ancestors = path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+        let made = ancestors.take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
         let lock = Lock::try_acquire(&path.join(LOCKED))?;
         let lock = lock.ok_or_else(|| FolderError::Busy { path: path.to_owned() })?;
+        let taken = Self { path: path.to_owned(), made, lock: Some(lock) };
         // Another command may have begun a run since.
         Self::check(path, config, resume, before)?;
         if before == Before::Replace {
@@ -200,7 +219,7 @@ impl RunFolder {
         for name in [BEST, LAST, LATEST] {
             checkpoint::restore(&path.join(name))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(taken)
     }
 
     /// Keeps others from changing a run while it is read; a folder without one is left alone.
@@ -362,6 +381,23 @@ mod tests {
         check("run", &[&at("run/weights/lite0.safetensors"), &at("other/latest")]).unwrap();
         let inside = RunFolder::check_inputs(&at("run"), &[&at("run/best_model")], &none);
         assert!(matches!(inside, Err(FolderError::IsInput { .. })));
+    }
+
+    #[test]
+    fn a_folder_that_was_made_for_nothing_goes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let take = |run: &Path| RunFolder::take(run, Path::new("x"), &Resume::No, NO).unwrap();
+        let run = dir.path().join("runs/mine");
+        drop(take(&run));
+        assert!(!dir.path().join("runs").exists());
+        // What somebody else made, and what holds something, stays.
+        std::fs::create_dir(dir.path().join("runs")).unwrap();
+        drop(take(&run));
+        assert!(dir.path().join("runs").is_dir() && !run.exists());
+        let taken = take(&run);
+        std::fs::write(taken.join("train.log"), b"x").unwrap();
+        drop(taken);
+        assert!(run.join("train.log").is_file());
     }
 
     #[test]

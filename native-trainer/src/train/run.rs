@@ -105,12 +105,12 @@ impl<'a, T: Training> Run<'a, T> {
             }
             _ => error,
         })?;
-        self.tell_losses(log)?;
+        self.tell_replicas(log)?;
         self.observe(&metrics, log)
     }
 
-    /// Says which replicas were lost.
-    fn tell_losses(&self, log: &mut Log) -> anyhow::Result<()> {
+    /// Says which replicas were lost and which came back.
+    fn tell_replicas(&self, log: &mut Log) -> anyhow::Result<()> {
         let told = self.hub.map(Hub::take_told).unwrap_or_default();
         told.iter().try_for_each(|text| log.line(text))
     }
@@ -180,6 +180,10 @@ impl<'a, T: Training> Run<'a, T> {
     /// Trains an epoch, or what is left of it.
     pub(super) fn epoch(mut self, latest: &Path, log: &mut Log) -> anyhow::Result<Self> {
         let (task, recipe, epoch) = (self.task, self.recipe, self.progress.epoch + 1);
+        if let Some(hub) = self.hub {
+            hub.admit();
+            self.tell_replicas(log)?;
+        }
         let mut order = task.order(epoch);
         let steps = order.len();
         let first = self.progress.position.min(steps);
@@ -209,7 +213,7 @@ impl<'a, T: Training> Run<'a, T> {
                 let values;
                 let before = self.loss_scale();
                 (self, values) = self.step(input, batch, rate, is_whole)?;
-                self.tell_losses(log)?;
+                self.tell_replicas(log)?;
                 let after = self.loss_scale();
                 if after < before {
                     log.line(&format!(

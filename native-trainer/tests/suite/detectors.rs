@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 /// Every recorded graph: its name, that of its boxes, and what describes it.
-const RECORDED: [(&str, &str, &str); 7] = [
+const RECORDED: [(&str, &str, &str); 8] = [
     ("yolox", "yolox", "yolox"),
     ("yolox_decoded", "yolox", "yolox"),
+    ("yolox_in_place", "yolox", "yolox"),
     ("nanodet", "nanodet", "nanodet"),
     ("picodet", "picodet", "picodet"),
     ("rtmdet", "rtmdet", "rtmdet"),
@@ -118,9 +119,12 @@ fn detectors_of_pytorch_find_what_they_did() {
 
 #[test]
 fn what_a_graph_computes_behind_its_maps_is_left_to_the_decoding() {
-    let [plain, decoded] = ["yolox", "yolox_decoded"].map(|graph| imported(graph, "yolox"));
-    assert_eq!(plain.config, decoded.config);
-    assert_eq!(plain.weights, decoded.weights);
+    let [plain, decoded, in_place] =
+        ["yolox", "yolox_decoded", "yolox_in_place"].map(|graph| imported(graph, "yolox"));
+    for other in [decoded, in_place] {
+        assert_eq!(plain.config, other.config);
+        assert_eq!(plain.weights, other.weights);
+    }
     assert_eq!(plain.config.decoding.boxes, BoxValues::Center);
     assert_eq!(plain.config.decoding.classes, 3);
     let letterbox = Fit::Letterbox(Letterbox { padding: 114, centered: false });
@@ -144,7 +148,14 @@ fn a_detector_of_a_graph_is_used_as_any_other() {
     }
     let said = world.succeed("import yolox.onnx --detector yolox --out yolox.safetensors");
     assert!(said.contains("points at the strides 8, 16, 32"), "{said}");
-    assert!(said.contains("a detector of 3 classes: boxes are Center"), "{said}");
+    assert!(
+        said.contains("3 classes: its maps hold boxes as center, width and height, scores as prob"),
+        "{said}"
+    );
+    assert!(
+        said.contains("in a letterbox, above and to the left, beside bars of 114, as BGR"),
+        "{said}"
+    );
     assert!(said.contains("equal to a plain interpreter of the graph"), "{said}");
     world.succeed("import own.onnx --detector own.json --out own.safetensors");
     for name in ["yolox", "own"] {
@@ -212,9 +223,14 @@ fn what_does_not_fit_is_said() {
         (read("picodet", &description("rtmdet")), "an input of 64 × 96 has"),
         (
             changed(&|d| d.classes = Some(80)),
-            "has 8 values in 1 maps, where its description has 5 and 80 for classes",
+            "has 8 values in 1 map, where its description has 5 and 80 for classes",
         ),
-        (changed(&|d| d.strides = vec![4, 8, 16]), "is made of"),
+        (
+            changed(&|d| d.strides = vec![4, 8, 16]),
+            "an input of 64 × 96 has 16 × 24, 8 × 12, 4 × 6 points at the strides [4, 8, 16]",
+        ),
+        (changed(&|d| d.scores = ScoreValues::Logits), "take \"scores\": \"probabilities\""),
+        (changed(&|d| d.values.swap(0, 2)), "and its description says that scores lie from 0 to 1"),
         (changed(&|d| d.strides = Vec::new()), "strides is 0"),
         (changed(&|d| d.values.truncate(1)), "scores and box are there once each"),
         (changed(&|d| d.outputs = vec!["nothing".to_owned()]), "nothing is no value of the graph"),

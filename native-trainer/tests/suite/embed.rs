@@ -62,7 +62,7 @@ fn shards_in_any_number_and_order_make_the_gallery_of_the_pictures() {
         let given = format!("--shards {}", files.join(" "));
         let (text, bytes) = build(&world, &given, "gallery.bin", "");
         assert!(bytes == expected, "{count} shards");
-        let replaced = |line: &String| !line.contains("is replaced");
+        let replaced = |line: &String| !line.contains("another gallery was there");
         let text: Vec<String> = told(&text).into_iter().filter(replaced).collect();
         assert_eq!(text, told(&alone), "{count} shards");
     }
@@ -239,6 +239,18 @@ fn what_is_missing_twice_foreign_or_damaged_is_named_with_what_to_run_again() {
     let text = refused("1 3");
     assert!(text.contains("shard 2/3 is missing"), "{text}");
     assert!(text.contains(&format!("{again} 2/3 --out FILE`")), "{text}");
+    // One that is only begun is told as that.
+    let begun = std::fs::read(world.path("2")).expect("a shard");
+    for (name, from) in [("some/1", "1"), ("some/3", "3")] {
+        world.write(name, std::fs::read(world.path(from)).expect("a shard"));
+    }
+    world.write("some/2.begun", &begun[..begun.len() / 2]);
+    let text = refused("some");
+    assert!(text.contains("embedding shard 2/3 is only begun (some/2.begun)"), "{text}");
+    world.write("none/2.begun", &begun[..begun.len() / 2]);
+    let text = refused("none");
+    assert!(text.contains("embedding shard 2 is only begun (none/2.begun)"), "{text}");
+    assert!(text.contains("give the commands again that have begun them"), "{text}");
     let text = refused("3");
     assert!(
         text.contains("shard 1/3, 2/3 are missing") || text.contains("1/3 and 2/3 are missing"),
@@ -257,6 +269,7 @@ fn what_is_missing_twice_foreign_or_damaged_is_named_with_what_to_run_again() {
         (&whole[..middle], "damaged: is cut off"),
         (b"something else, and not a shard", "damaged: is no embedding shard"),
         (b"magpie embedding shard 9\n", "damaged: is an embedding shard of another version"),
+        (b"MAGPIEGL and so on", "damaged: is a gallery and no embedding shard"),
     ] {
         world.write("damaged", bytes);
         let text = refused("1 damaged 3");
@@ -316,4 +329,85 @@ fn what_the_system_does_not_give_now_is_no_bad_picture() {
         assert!(std::fs::read(world.path(&out)).expect("a shard") == whole, "{handles}");
     }
     assert!(failures > 0, "there was no want of handles");
+}
+
+/// A picture that is another one under its name is embedded anew, and nothing else is.
+#[test]
+fn a_picture_that_was_replaced_is_noticed() {
+    let world = world(6);
+    let read = |name: &str| std::fs::read(world.path(name)).expect("a shard");
+    embed(&world, "1/1", "one", "");
+    let before = read("one");
+    let text = embed(&world, "1/1", "one", "");
+    assert!(text.contains("shard 1/1 is complete already"), "{text}");
+    world.write("photos/class 3 类/2.png", shape(1, 7, 40).encode_png().expect("a PNG"));
+    // What was begun before goes on in front of it.
+    world.write("begun.begun", &before[..before.len() - 100]);
+    let text = embed(&world, "1/1", "one", "");
+    assert!(text.contains("one: 1 picture has changed since, photos/class 3 类/2.png"), "{text}");
+    assert!(text.contains("goes on behind 16 of "), "{text}");
+    embed(&world, "1/1", "begun", "");
+    embed(&world, "1/1", "fresh", "");
+    let fresh = read("fresh");
+    assert!(fresh != before && read("one") == fresh && read("begun") == fresh);
+    assert!(!world.path("one.begun").exists());
+    // One that could not be used and can be now.
+    world.write("photos/class 2 类/broken.png", shape(2, 9, 40).encode_png().expect("a PNG"));
+    let text = embed(&world, "1/1", "one", "");
+    assert!(text.contains("1 picture has changed since, photos/class 2 类/broken.png"), "{text}");
+    embed(&world, "1/1", "last", "");
+    assert!(read("one") == read("last") && read("one") != fresh);
+
+    // A picture that shards of one list saw differently.
+    world.write("twice.png", shape(0, 3, 40).encode_png().expect("a PNG"));
+    world.write("list.txt", "twice.png\tone\ntwice.png\tother\n");
+    let part = |part: &str| {
+        let line = format!("embed --images list.txt --shard {part}/2 --out list/{part} {NETWORKS}");
+        world.succeed(&line)
+    };
+    part("1");
+    world.write("twice.png", shape(1, 3, 40).encode_png().expect("a PNG"));
+    part("2");
+    let line = format!("gallery build --shards list --out gallery.bin {NETWORKS}");
+    let text = world.fail(&line);
+    assert!(text.contains("twice.png was another picture for list/1 than for list/2"), "{text}");
+    part("1");
+    world.succeed(&line);
+}
+
+/// A file of this program in another's place is told as what it is.
+#[test]
+fn files_of_magpie_are_told_as_what_they_are() {
+    let world = world(2);
+    embed(&world, "1/1", "one", "");
+    build(&world, "--shards one", "gallery.bin", "");
+    world.write("pic.png", shape(0, 3, 40).encode_png().expect("a PNG"));
+    let model = "give a model file, as";
+    for (line, told) in [
+        ("gallery build --images photos --out x --extractor gallery.bin", "is a gallery; "),
+        ("gallery build --images photos --out x --extractor one", "is an embedding shard; "),
+        ("detect --detector gallery.bin pic.png", "is a gallery; "),
+    ] {
+        let text = world.fail(line);
+        assert!(text.contains(told) && text.contains(model), "{line}: {text}");
+    }
+    for (line, told) in [
+        ("gallery list model.safetensors", "model.safetensors: is a model file; give a gallery"),
+        ("gallery list one", "one: is an embedding shard; give a gallery"),
+        (
+            "gallery build --shards model.safetensors --out x --extractor model.safetensors",
+            "is a model file and no embedding shard",
+        ),
+        ("gallery build --images gallery.bin --out x", "this is a gallery, and no text"),
+        ("train -c gallery.bin --out run", "this is a gallery, and no text"),
+        ("import gallery.bin --out x", "gallery.bin: is a gallery, in which no network is"),
+        ("import one --out x", "one: is an embedding shard, in which no network is"),
+        (
+            "embed --images photos --shard 1/1 --out gallery.bin --extractor model.safetensors",
+            "gallery.bin: is a gallery and no embedding shard; choose another name",
+        ),
+    ] {
+        let text = world.fail(line);
+        assert!(text.contains(told), "{line}: {text}");
+    }
 }

@@ -170,7 +170,7 @@ fn what_cannot_be_meant_says_what_to_give() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&file, bytes).unwrap();
     let said = build();
-    let told = "is replaced; the gallery before had 1 entry, metadata of 1 class;";
+    let told = "another gallery was there, with 1 entry, metadata of 1 class;";
     assert!(said.contains(told), "{said}");
 
     // A folder inside of a class is no class, and is not taken.

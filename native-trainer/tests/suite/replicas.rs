@@ -31,8 +31,12 @@ impl Worker {
     }
 
     fn with(arguments: &[&str]) -> Self {
+        Self::at(&[&["--port", "0"][..], arguments].concat())
+    }
+
+    fn at(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
-            .args(["worker", "--port", "0"])
+            .arg("worker")
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -154,14 +158,17 @@ fn processes_share_a_run() {
     let both = ["--worker", &one, "--worker", &two];
     let text = train(&shared, &both);
     assert!(text.contains("3 replicas share a batch"), "{text}");
-    assert!(worker.tells().contains("a run begins"));
-    assert!(worker.tells().contains("the run has ended"));
+    assert!(worker.tells().contains("run 1 begins"));
+    assert!(worker.tells().contains("run 1 has ended; the next one may come"));
     assert_near(&alone, &shared);
 
     // Workers keep nothing: they serve the next run, which is bit for bit the first.
     train(&again, &both);
     let model = |run: &Path| std::fs::read(run.join("model.safetensors")).expect("a model");
     assert!(model(&again) == model(&shared), "the same replicas compute the same");
+
+    assert!(worker.tells().contains("run 2 begins"));
+    assert!(worker.tells().contains("run 2 has ended"));
 
     // Devices of this machine are replicas as well.
     let local = world.path("local");
@@ -199,6 +206,37 @@ fn a_run_goes_on_without_a_worker_that_is_killed() {
     assert_near(&alone, &next);
 }
 
+/// Killed and started again at its address, a worker takes its place in the run again.
+#[test]
+fn a_worker_that_is_started_again_joins_again() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 4000);
+    let run = world.path("run");
+    let mut worker = Worker::start();
+    let address = worker.address.clone();
+    let mut child = begun(&["--worker", &address], &recipe, &run);
+    worker.child.kill().expect("it can be killed");
+    worker.child.wait().expect("it has ended");
+    let log = || std::fs::read_to_string(run.join("train.log")).expect("a log");
+    let began = Instant::now();
+    let mut wait = |told: &str| {
+        while !log().contains(told) {
+            assert!(began.elapsed() < Duration::from_mins(1), "{}", log());
+            assert!(child.try_wait().expect("a status").is_none(), "the run ended: {}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait(&format!("worker {address} is lost: "));
+    let port = address.rsplit_once(':').expect("a port").1;
+    let mut next = Worker::at(&["--port", port]);
+    wait(&format!("worker {address} has joined again, and 2 replicas share a batch from now on"));
+    assert!(next.tells().contains("run 1 begins"));
+    child.kill().expect("it can be killed");
+    child.wait().expect("it has ended");
+    assert!(next.tells().contains("run 1 "));
+}
+
 #[test]
 fn what_is_no_worker_is_named() {
     let world = World::new();
@@ -213,6 +251,25 @@ fn what_is_no_worker_is_named() {
     drop(free);
     let text = train(&address);
     assert!(text.contains(&address) && text.contains("magpie worker"), "{text}");
+    assert!(text.contains("nobody listens there"), "{text}");
+    // Nothing is left of a run that has not begun.
+    assert!(!run.exists());
+    for (name, told) in [
+        ("no-such-machine.invalid", "no machine of this name is known"),
+        ("http://one", "a worker is HOST, HOST:PORT"),
+    ] {
+        let output = crate::world::magpie(&[
+            &"train",
+            &"-c",
+            &recipe,
+            &"--output",
+            &run,
+            &"--worker",
+            &name,
+        ]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(told), "{text}");
+    }
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -312,7 +369,7 @@ fn what_no_run_needs_is_refused_and_the_worker_serves_on() {
     let taken = worker.peak() - before;
     assert!(taken < 32 << 20, "{taken} bytes for what was refused");
     let told: Vec<String> = (0..4).map(|_| worker.tells()).collect();
-    assert!(told[0].contains("a run begins") && told[1].contains("ended"), "{told:?}");
+    assert!(told[0].contains("run 1 begins") && told[1].contains("run 1 has ended"), "{told:?}");
     let pictures = world.pictures("pictures", 4, 4);
     let (recipe, run) = (world.recipe(&pictures, 1), world.path("run"));
     succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--worker", &worker.address]);
@@ -356,7 +413,6 @@ fn silent_peers_keep_nobody_from_a_worker_and_a_second_run_is_told_at_once() {
     let told = format!("worker {}: it serves another run", worker.address);
     assert!(text.contains(&told) && !text.contains("--resume"), "{text}");
     drop(guest);
-    std::fs::remove_dir_all(&other).expect("a folder");
     succeed(&train);
     let twice = fail(&[
         &"train",
@@ -391,7 +447,7 @@ fn a_run_goes_on_alone_once_its_only_worker_is_stopped() {
     let told = format!("worker {} is lost: nothing has come from it for 2 s", worker.address);
     assert!(log.contains(&told) && log.contains("; this process goes on alone"), "{log}");
     // The worker is there again.
-    assert!(worker.tells().contains("a run begins"));
+    assert!(worker.tells().contains("run 1 begins"));
     worker.tells();
     let (recipe, next) = (world.recipe(&pictures, 1), world.path("next"));
     succeed(&[&"train", &"-c", &recipe, &"--output", &next, &"--worker", &worker.address]);
@@ -438,7 +494,7 @@ fn a_worker_asks_for_a_secret_and_is_known_by_its_certificate() {
         ([&trusted[..], &["--secret-file", other]].concat(), "it has another secret"),
         (
             vec!["--secret-file", secret, "--worker-certificate", &renewed],
-            "no encrypted connection: ",
+            "no encrypted connection: its certificate is none of those",
         ),
     ] {
         let output = train(&words);

@@ -300,7 +300,7 @@ fn a_report_that_somebody_has_edited_is_kept_and_an_old_one_goes() {
     let output = world.magpie(SITE);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
-        told.contains("index.html: has been edited and is replaced; the edited one is kept"),
+        told.contains("index.html: had been edited and was replaced; the edited one is kept"),
         "{told}"
     );
     assert_eq!(bytes(&world, "site.report/index.html.edited"), b"my notes");

@@ -33,7 +33,7 @@ fn what_the_owner_has_edited_is_kept_and_named() {
         assert!(told.contains("site/_headers: has been edited and is kept"), "{told}");
         assert_eq!(read("_headers"), own);
         assert!(read("_headers.new").contains("cross-origin-opener-policy"));
-        let replaced = "site/index.html: has been edited and is replaced; the edited one is kept as \
+        let replaced = "site/index.html: had been edited and was replaced; the edited one is kept as \
                         index.html.edited";
         assert_eq!(told.contains(replaced), number == 0, "{told}");
         assert_ne!(read("index.html"), "mine");

@@ -14,6 +14,7 @@ mod report;
 mod service;
 mod studio;
 mod training;
+mod workers;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -31,6 +32,7 @@ pub(crate) use report::run as report;
 pub(crate) use service::service;
 pub(crate) use studio::studio;
 pub(crate) use training::training;
+pub(crate) use workers::workers;
 
 use crate::setup;
 use crate::steps::{execute, program, say, step, target};

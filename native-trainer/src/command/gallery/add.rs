@@ -139,7 +139,7 @@ impl Build {
             None => crops.check(None, &self.options.extractor)?,
         };
         let metadata = self.options.metadata(&Labels::default(), &wanted)?;
-        say_replaced(&self.out);
+        let before = of_before(&self.out);
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
@@ -172,6 +172,12 @@ impl Build {
             }
         }
         println!("{}{left_out}", counted(&self.out, classes, entries, cropper.crop())?);
+        if let Some(before) = before {
+            let out = self.out.display();
+            eprintln!(
+                "note: {out}: another gallery was there, with {before}; `magpie gallery add` keeps them"
+            );
+        }
         Ok(())
     }
 }
@@ -184,22 +190,16 @@ impl Build {
     }
 }
 
-/// Says what a gallery loses that is built anew, if there is one. Before anything is embedded: the command can still
-/// be stopped.
-fn say_replaced(path: &Path) {
-    let Ok(mut file) = File::open(path) else { return };
-    let Ok(old) = Summary::read(&mut file) else { return };
+/// What a gallery has that is about to be built anew, if there is one.
+fn of_before(path: &Path) -> Option<String> {
+    let old = Summary::read(&mut File::open(path).ok()?).ok()?;
     let described = old.classes.iter().filter(|class| !class.metadata.is_empty()).count();
     let mut had =
         vec![many(old.entries, ENTRIES), format!("metadata of {}", many(described, CLASSES))];
     had.extend(old.min_similarity.map(|_| "a threshold".to_owned()));
     had.extend(old.map.map(|_| "a map".to_owned()));
     had.extend((old.crop != Crop::Never).then(|| format!("crop {}", old.crop.name())));
-    eprintln!(
-        "note: {} is replaced; the gallery before had {}; `magpie gallery add` keeps them",
-        path.display(),
-        had.join(", ")
-    );
+    Some(had.join(", "))
 }
 
 impl New {

@@ -19,6 +19,7 @@ use crate::files;
 use crate::metric::reliability::Reliability;
 use crate::metric::retrieval::Embedded;
 use crate::networks;
+use crate::terminal::audience;
 use authoring::calibration::{Calibration, Doubt, Share, calibrate, scored};
 use authoring::label::Labels;
 
@@ -281,7 +282,14 @@ impl Calibrate {
         let all = [Rule::Nearest, Rule::ClassMean, Rule::Vote];
         let rules = all.into_iter().filter(|kind| rule.is_none_or(|rule| rule == *kind));
         let rules: Vec<AnswerRule> = rules.map(|rule| rule.answer(self.neighbors)).collect();
-        let learned = gallery.calibrate_itself(&rules, self.share(None), self.test())?;
+        let (share, test) = (self.share(None), self.test());
+        let learned = if audience::present().is_some() {
+            // Whoever calls this from a program may stop it.
+            let gallery = gallery.clone();
+            audience::beside(move || gallery.calibrate_itself(&rules, share, test))?
+        } else {
+            gallery.calibrate_itself(&rules, share, test)?
+        };
         Ok(learned.map(|learned| {
             let alone = learned.trials.iter().filter(|trial| trial.known.is_none()).count();
             Measured {
@@ -310,9 +318,10 @@ impl Calibrate {
         let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
         let (mut trials, mut foreign, mut inside, mut alone) = (Vec::new(), 0, 0, 0);
         let pictures = embedded.labels.iter().zip(&embedded.contents);
-        for ((label, content), embedding) in
-            pictures.zip(embedded.values.chunks_exact(gallery.dim()))
+        for (done, ((label, content), embedding)) in
+            pictures.zip(embedded.values.chunks_exact(gallery.dim())).enumerate()
         {
+            audience::progress("searches", done, embedded.labels.len());
             let class = classes.find(&samples.labels[*label]);
             let class = class.filter(|class| counts[*class] > 0);
             foreign += usize::from(class.is_none());

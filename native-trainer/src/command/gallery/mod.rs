@@ -201,7 +201,8 @@ pub(super) fn check_extractor(
 /// Reads a gallery of any size: whoever has the memory may have the file.
 pub(crate) fn open(path: &Path) -> anyhow::Result<Gallery> {
     let bytes = files::read(path, u64::MAX).map_err(|error| error.wanted(GALLERY))?;
-    Gallery::from_bytes(&bytes).with_context(|| path.display().to_string())
+    let read = Gallery::from_bytes(&bytes).with_context(|| path.display().to_string());
+    read.map_err(|error| files::told_as_own(error, path, GALLERY))
 }
 
 /// A gallery file that is going to be written. Nobody else changes it until this is dropped.

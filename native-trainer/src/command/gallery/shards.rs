@@ -75,7 +75,8 @@ impl Shards {
         let mut faults = Vec::new();
         let mut found: BTreeMap<u32, (Shard, Vec<(String, PathBuf)>)> = BTreeMap::new();
         let mut first: Option<(Head, PathBuf)> = None;
-        for path in paths(given)? {
+        let Found { whole, begun } = found_in(given)?;
+        for path in whole {
             let (shard, pictures) = match Shard::open(&path) {
                 Ok(opened) => opened,
                 Err(error) => {
@@ -101,9 +102,15 @@ impl Shards {
             }
             found.insert(number, (shard, pictures));
         }
+        let begun: Vec<(u32, PathBuf)> = begun.into_iter().filter_map(begun_of).collect();
         let Some((head, _)) = first else {
-            let again = Some("make them by `magpie embed --shard`".to_owned());
-            return Err(UnfitShards { faults, again }.into());
+            faults.extend(begun.iter().map(|(number, path)| only_begun(*number, None, path)));
+            let again = if begun.is_empty() || faults.len() > begun.len() {
+                "make them by `magpie embed --shard`"
+            } else {
+                "give the commands again that have begun them"
+            };
+            return Err(UnfitShards { faults, again: Some(again.to_owned()) }.into());
         };
         let missing: Vec<String> = (1..=head.shards)
             .filter(|number| !found.contains_key(number))
@@ -113,7 +120,9 @@ impl Shards {
         if let Some(one) = missing.first() {
             let (verb, them) = if missing.len() == 1 { ("is", "it") } else { ("are", "each") };
             let listed = crate::data::left_out::listed(missing.iter().cloned());
-            faults.push(format!("shard {listed} {verb} missing"));
+            faults.push(format!("embedding shard {listed} {verb} missing"));
+            let begun = begun.iter().filter(|(number, _)| !found.contains_key(number));
+            faults.extend(begun.map(|(number, path)| only_begun(*number, Some(head.shards), path)));
             again = Some(format!(
                 "make {them} by `magpie embed {} --shard {one} --out FILE`",
                 head.words
@@ -121,6 +130,9 @@ impl Shards {
         }
         if !faults.is_empty() {
             return Err(UnfitShards { faults, again }.into());
+        }
+        if let Some(fault) = two_contents(found.values()) {
+            return Err(UnfitShards { faults: vec![fault], again: None }.into());
         }
         let (shards, pictures): (Vec<_>, Vec<_>) = found.into_values().unzip();
         let thumbnails = Mutex::default();
@@ -190,6 +202,9 @@ impl Shard {
         if let Err(error) = files::length(path, u64::MAX) {
             return Err(ShardError::Read(std::io::Error::other(error.wanted(wanted::SHARD))));
         }
+        if let Some(kind) = files::kind_of(path).filter(|kind| !wanted::SHARD.starts_with(kind)) {
+            return Err(ShardError::Known(kind));
+        }
         let file = File::open(path)?;
         let mut pieces = Pieces::open(BufReader::with_capacity(BUFFER, &file))?;
         let (mut rows, mut pictures) = (Vec::new(), Vec::new());
@@ -216,31 +231,81 @@ impl Shard {
     }
 }
 
-/// Files that are given, and those of folders by name: hidden ones and those that were begun are left out.
-fn paths(given: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for path in given {
-        if !path.is_dir() {
-            paths.push(path.clone());
-            continue;
-        }
-        let name = || path.display().to_string();
-        let mut inside = Vec::new();
-        for entry in std::fs::read_dir(path).with_context(name)? {
-            let entry = entry.with_context(name)?;
-            let own = entry.file_name();
-            let own = own.to_string_lossy();
-            if !own.starts_with('.') && !own.ends_with(super::BEGUN) {
-                inside.push(entry.path());
+/// A picture that is in a list several times and was another one when a shard was made than at the other time.
+fn two_contents<'a>(
+    shards: impl Iterator<Item = &'a (Shard, Vec<(String, PathBuf)>)>,
+) -> Option<String> {
+    let mut known: HashMap<&Path, (ContentId, &Path)> = HashMap::new();
+    for (shard, pictures) in shards {
+        for ((_, path), row) in pictures.iter().zip(&shard.rows) {
+            let Row::Embedded { id, .. } = row else { continue };
+            let (first, of) = *known.entry(path).or_insert((*id, &shard.path));
+            if first != *id {
+                return Some(format!(
+                    "{} was another picture for {} than for {}; give the command of both again, which embeds anew what has \
+                     changed",
+                    path.display(),
+                    of.display(),
+                    shard.path.display()
+                ));
             }
         }
-        ensure!(
-            !inside.is_empty(),
-            "{}: holds no shard; `magpie embed --shard` makes them",
-            name()
-        );
-        inside.sort();
-        paths.extend(inside);
     }
-    Ok(paths)
+    None
+}
+
+/// Files that are given or lie in folders that are given.
+#[derive(Default)]
+struct Found {
+    /// Those that have to be shards.
+    whole: Vec<PathBuf>,
+    /// What commands that were stopped, or still run, have left.
+    begun: Vec<PathBuf>,
+}
+
+/// Files that are given, and those of folders by name; hidden ones of folders are left out.
+fn found_in(given: &[PathBuf]) -> anyhow::Result<Found> {
+    let is_begun = |path: &Path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(super::BEGUN))
+    };
+    let mut all = Found::default();
+    for path in given {
+        let mut inside = Vec::new();
+        if path.is_dir() {
+            let name = || path.display().to_string();
+            for entry in std::fs::read_dir(path).with_context(name)? {
+                let entry = entry.with_context(name)?;
+                if !entry.file_name().to_string_lossy().starts_with('.') {
+                    inside.push(entry.path());
+                }
+            }
+            ensure!(
+                !inside.is_empty(),
+                "{}: holds no embedding shard; `magpie embed --shard` makes them",
+                name()
+            );
+            inside.sort();
+        } else {
+            inside.push(path.clone());
+        }
+        let (begun, whole): (Vec<_>, Vec<_>) = inside.into_iter().partition(|path| is_begun(path));
+        all.whole.extend(whole);
+        all.begun.extend(begun);
+    }
+    Ok(all)
+}
+
+/// Which shard was begun in a file; none where it holds no head yet.
+fn begun_of(path: PathBuf) -> Option<(u32, PathBuf)> {
+    let pieces = Pieces::open(BufReader::new(File::open(&path).ok()?)).ok()?;
+    Some((pieces.head().shard, path))
+}
+
+/// What is said of a shard that is not whole yet.
+fn only_begun(number: u32, of: Option<u32>, path: &Path) -> String {
+    let of = of.map_or_else(String::new, |of| format!("/{of}"));
+    format!(
+        "embedding shard {number}{of} is only begun ({}): its command still runs, or goes on if it is given again",
+        path.display()
+    )
 }

@@ -104,13 +104,12 @@ impl Beside {
         let there = std::fs::read(&self.report).ok();
         let shown = self.report.display();
         let edited = there.as_ref().filter(|there| !is_as_written(there));
+        let mut replaced = None;
         match (&page, edited) {
             (Some(page), Some(edited)) if *edited != page.as_bytes() => {
                 let beside = self.free_name(edited)?;
                 files::write(&self.folder.join(&beside), edited)?;
-                eprintln!(
-                    "note: {shown}: has been edited and is replaced; the edited one is kept as {beside}"
-                );
+                replaced = Some(beside);
             }
             (None, Some(_)) => {
                 eprintln!("note: {shown}: has been edited and stays; it is of an earlier time");
@@ -118,10 +117,15 @@ impl Beside {
             (None, None) if there.is_some() => files::remove_file(&self.report)?,
             _ => (),
         }
-        match page {
-            Some(page) => Ok(files::write(&self.report, page.as_bytes())?),
-            None => Ok(()),
+        if let Some(page) = page {
+            files::write(&self.report, page.as_bytes())?;
         }
+        if let Some(beside) = replaced {
+            eprintln!(
+                "note: {shown}: had been edited and was replaced; the edited one is kept as {beside}"
+            );
+        }
+        Ok(())
     }
 
     /// A name beside the report that nothing has, or the same bytes.

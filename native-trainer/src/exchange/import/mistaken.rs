@@ -7,6 +7,7 @@ use std::path::Path;
 use models::model_file::{ModelDescription, ModelFileError};
 
 use super::ImportError;
+use crate::files;
 
 /// Bytes that are looked at.
 const BEGINNING: u64 = 512;
@@ -70,6 +71,17 @@ fn unlike_weights(beginning: &[u8]) -> Option<&'static str> {
         return Some(
             "is a pointer of Git LFS, not the file that it stands for; fetch that by `git lfs pull`",
         );
+    }
+    match files::kind_of_bytes(beginning) {
+        Some("a gallery") => {
+            return Some("is a gallery, in which no network is; give the file of the network");
+        }
+        Some("an embedding shard") => {
+            return Some(
+                "is an embedding shard, in which no network is; give the file of the network",
+            );
+        }
+        _ => (),
     }
     is_text(beginning).then_some(
         "is a text, as a page in the place of a download is; fetch the file again, and look at its size",

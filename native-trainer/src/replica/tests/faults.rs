@@ -1,10 +1,10 @@
 //! Workers that are lost on the way, peers that lie, strangers: the step stays that of one device.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -14,6 +14,7 @@ use models::model_file::Architecture;
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 
+use super::super::trust::{NONCE, Side};
 use super::super::worker::collect;
 use super::super::{Hub, ReplicaError, Runner, Secret, Terms, Trust, listen, share};
 use super::{PATIENCE, SIDE, alone, apart, extractor, loss, pictures};
@@ -44,26 +45,37 @@ struct Wire {
 }
 
 impl Wire {
+    /// Whoever calls a second time hears nothing.
     fn to(worker: &str, most: usize, fault: Fault) -> Self {
+        Self::one_after_another(vec![(worker.to_owned(), most)], fault)
+    }
+
+    /// Leads each connection to the next worker, for as many messages.
+    fn one_after_another(workers: Vec<(String, usize)>, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let messages = Arc::new(AtomicUsize::new(0));
-        let (worker, counted) = (worker.to_owned(), messages.clone());
+        let counted = messages.clone();
         std::thread::spawn(move || {
-            let (near, _) = listener.accept().unwrap();
-            let far = TcpStream::connect(worker).unwrap();
-            let is_broken = Arc::new(AtomicBool::new(false));
-            for (from, to) in [(&near, &far), (&far, &near)] {
-                let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                let (counted, is_broken) = (counted.clone(), is_broken.clone());
-                std::thread::spawn(move || {
-                    // Without an end where the connection has none.
-                    let _ = relay(&from, &to, &counted, most, &is_broken);
-                    if fault == Fault::Cut || !is_broken.load(Ordering::SeqCst) {
-                        let _ = from.shutdown(Shutdown::Both);
-                        let _ = to.shutdown(Shutdown::Both);
-                    }
-                });
+            let mut held = Vec::new();
+            for (worker, most) in workers {
+                let (near, _) = listener.accept().unwrap();
+                let far = TcpStream::connect(worker).unwrap();
+                let is_broken = Arc::new(AtomicBool::new(false));
+                counted.store(0, Ordering::SeqCst);
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let (counted, is_broken) = (counted.clone(), is_broken.clone());
+                    std::thread::spawn(move || {
+                        // Without an end where the connection has none.
+                        let _ = relay(&from, &to, &counted, most, &is_broken);
+                        if fault == Fault::Cut || !is_broken.load(Ordering::SeqCst) {
+                            let _ = from.shutdown(Shutdown::Both);
+                            let _ = to.shutdown(Shutdown::Both);
+                        }
+                    });
+                }
+                held.push((near, far));
             }
             // Held for as long as the test runs.
             std::thread::sleep(4 * PATIENCE);
@@ -110,20 +122,16 @@ fn relay(
     }
 }
 
-/// A step by this process and workers, some of which may be lost on the way: its gradients, the network behind it, who
-/// was lost, how many are left.
-fn step_with(
-    addresses: &[String],
-    weights: &Weights,
-    pictures: &[RgbImage],
-    patience: Duration,
-) -> (Weights, Weights, Vec<String>, usize) {
+fn hub(addresses: &[String], patience: Duration) -> Hub {
+    let architecture = Architecture::Extractor(extractor());
+    Hub::open(&[], addresses, &architecture, 5, None, patience, &Trust::default()).unwrap()
+}
+
+/// A step by this process and workers, some of which may be lost on the way: its gradients, and the network behind it.
+fn step_of(hub: &Hub, weights: &Weights, pictures: &[RgbImage]) -> (Weights, Weights) {
     let device = Device::flex().autodiff();
     let preprocess = Preprocess::square(SIDE);
-    let architecture = Architecture::Extractor(extractor());
-    let hub =
-        Hub::open(&[], addresses, &architecture, 5, None, patience, &Trust::default()).unwrap();
-    let own = share(pictures.len(), addresses.len() + 1, 0).end;
+    let own = share(pictures.len(), hub.replicas(), 0).end;
     let x = preprocess.apply(&pictures[..own], &device);
     let fresh = || weights.clone().load_into(extractor().init(&device)).unwrap();
     let (network, first, parts) = loop {
@@ -143,11 +151,26 @@ fn step_with(
         let sum = sums.tensors.get_mut(&path).expect("the same parameters");
         sum.values.iter_mut().zip(&tensor.values).for_each(|(sum, value)| *sum += value);
     }
+    (sums, Weights::from_module(&network))
+}
+
+/// The same, then an evaluation; with who was lost and how many are left.
+fn step_with(
+    addresses: &[String],
+    weights: &Weights,
+    pictures: &[RgbImage],
+    patience: Duration,
+) -> (Weights, Weights, Vec<String>, usize) {
+    let device = Device::flex().autodiff();
+    let preprocess = Preprocess::square(SIDE);
+    let hub = hub(addresses, patience);
+    let (sums, network) = step_of(&hub, weights, pictures);
+    let fresh = || weights.clone().load_into(extractor().init(&device)).unwrap();
     let runner = Runner::new(&fresh(), &preprocess, &device, Some(&hub)).unwrap();
     let single = Prepared::new(&fresh().valid(), &preprocess, &device);
     assert!(runner.answers(pictures).unwrap() == single.answers(pictures).unwrap());
     let told = hub.take_told();
-    (sums, Weights::from_module(&network), told, hub.replicas())
+    (sums, network, told, hub.replicas())
 }
 
 fn assert_same_step(got: &(Weights, Weights, Vec<String>, usize), expected: &(Weights, Weights)) {
@@ -294,4 +317,113 @@ fn a_worker_with_a_secret_computes_for_those_who_know_it() {
         assert!(text.contains("it serves another run"), "{text}");
         drop(hub);
     }
+}
+
+/// Waits until as many share a batch, as between two epochs; what was told meanwhile.
+fn admitted(hub: &Hub, replicas: usize) -> Vec<String> {
+    let began = Instant::now();
+    let mut told = Vec::new();
+    while hub.replicas() < replicas {
+        assert!(began.elapsed() < PATIENCE, "nobody came back: {told:?}");
+        std::thread::sleep(Duration::from_millis(50));
+        hub.admit();
+        told.extend(hub.take_told());
+    }
+    told
+}
+
+/// After a worker was cut off, and after a wrong one at its address was turned away, steps are those of a run that has
+/// lost nobody, bit for bit.
+#[test]
+fn a_worker_that_comes_back_takes_its_place_again() {
+    let device = Device::flex().autodiff();
+    device.seed(11);
+    let weights = Weights::from_module(&extractor().init(&device));
+    let pictures = pictures(7);
+    let untouched = step_of(&hub(&[worker(None), worker(None)], PATIENCE), &weights, &pictures);
+
+    let (one, other) = (worker(None), worker(None));
+    let guarded = worker(Some(Secret::of(b"one that is long enough")));
+    let targets = vec![(one, 30), (guarded, usize::MAX), (other, usize::MAX)];
+    let wire = Wire::one_after_another(targets, Fault::Cut);
+    // The first of two, so that its place is not that of whoever comes last.
+    let hub = hub(&[wire.address.clone(), worker(None)], PATIENCE);
+    step_of(&hub, &weights, &pictures);
+    let told = hub.take_told();
+    assert!(told.len() == 1 && told[0].contains("is lost: "), "{told:?}");
+    assert_eq!(hub.replicas(), 2);
+    let told = admitted(&hub, 3);
+    let name = format!("worker {}", wire.address);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0]
+            .starts_with(&format!("{name} is there again and cannot join: it asks for a secret")),
+        "{told:?}"
+    );
+    assert_eq!(
+        told[1],
+        format!("{name} has joined again, and 3 replicas share a batch from now on")
+    );
+    let again = step_of(&hub, &weights, &pictures);
+    assert!(again == untouched, "the step of a run that has lost nobody");
+}
+
+/// One that is there again and lies is lost again; whoever was alone is not alone any more.
+#[test]
+fn a_worker_that_comes_back_may_be_lost_again() {
+    let device = Device::flex().autodiff();
+    device.seed(11);
+    let weights = Weights::from_module(&extractor().init(&device));
+    let pictures = pictures(7);
+    let network = || weights.clone().load_into(extractor().init(&device)).unwrap();
+    let expected = alone(network(), &pictures, None);
+    let targets = vec![(worker(None), 30), (worker(None), 30), (worker(None), usize::MAX)];
+    let wire = Wire::one_after_another(targets, Fault::Cut);
+    let hub = hub(std::slice::from_ref(&wire.address), PATIENCE);
+    for left in [1, 1, 2] {
+        let (sums, network) = step_of(&hub, &weights, &pictures);
+        assert_eq!(hub.replicas(), left);
+        assert_same_step(&(sums, network, hub.take_told(), left), &expected);
+        let told = if left == 1 { admitted(&hub, 2) } else { Vec::new() };
+        assert!(told.iter().all(|text| text.contains("has joined again")), "{told:?}");
+    }
+}
+
+/// A guest who has begun to greet is waited for, however many strangers come from elsewhere, and however many come from its
+/// own machine and say nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn strangers_in_a_hurry_push_out_no_guest_that_is_slow() {
+    let secret = Secret::of(b"one that is long enough");
+    let address: SocketAddr = worker(Some(secret.clone())).parse().unwrap();
+    let mut guest = TcpStream::connect(address).unwrap();
+    guest.set_read_timeout(Some(PATIENCE)).unwrap();
+    let own = [7; NONCE];
+    guest.write_all(b"magpie\0\x03\x01").unwrap();
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stranger = |from: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        runtime.block_on(socket.connect(address)).unwrap()
+    };
+    let mut held = Vec::new();
+    while began.elapsed() < Duration::from_secs(3) {
+        let elsewhere = stranger("127.0.0.2");
+        // It may have been pushed out already.
+        let _ = elsewhere.try_write(b"magpie\0\x03\x01");
+        held.extend([elsewhere, stranger("127.0.0.1")]);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(held.len() > 100, "{} strangers", held.len());
+    guest.write_all(&own).unwrap();
+    let mut greeting = [0; 9 + NONCE];
+    guest.read_exact(&mut greeting).unwrap();
+    let mut theirs = [0; NONCE];
+    theirs.copy_from_slice(&greeting[9..]);
+    guest.write_all(&secret.proof(Side::Trainer, &[own, theirs])).unwrap();
+    let mut proof = [0; NONCE];
+    guest.read_exact(&mut proof).unwrap();
+    assert!(secret.is_proof(Side::Worker, &[own, theirs], &proof));
+    drop(held);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use models::gallery::{ContentId, Gallery};
+use models::gallery::Gallery;
 use models::image::geometry::BBox;
 
 use super::entries::{Sent, embed, ids_of};
@@ -117,7 +117,7 @@ fn of_embedding(gallery: &Gallery, class: String, embedding: &[f32]) -> Answered
     let bytes: Vec<u8> = unit(embedding)?.iter().flat_map(|value| value.to_le_bytes()).collect();
     Ok(Photo {
         class,
-        id: EntryId(ContentId::of(&bytes)),
+        id: EntryId::of_embedding(&bytes),
         thumbnail: Packed::default(),
         embeddings: Packed(bytes),
     })

@@ -40,7 +40,7 @@ pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
             .map(|entry| EntryOf {
                 id: EntryId::of(gallery, *entry).to_string(),
                 class: gallery.classes()[gallery.entry_class(*entry)].label.clone(),
-                image_known: gallery.content_id(*entry).is_known(),
+                image_known: EntryId(gallery.content_id(*entry)).is_of_image(),
                 embedding: embeddings.then(|| wide(&gallery.embedding(*entry))),
             })
             .collect();

@@ -74,7 +74,7 @@ class Yolox(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.decodes = False
+        self.decodes = None
         self.stem = Block(12, 8)
         self.stages = nn.ModuleList(nn.Sequential(Block(a, b, 3, 2), Split(b, b)) for a, b in [(8, 12), (12, 16), (16, 20), (20, 24)])
         self.pooled, self.joined = Block(24, 12, 1), Block(48, 24, 1)
@@ -101,7 +101,7 @@ class Yolox(nn.Module):
             outputs.append(torch.cat([self.boxes[level](boxes), objects.sigmoid(), classes.sigmoid()], 1))
         sides = [output.shape[-2:] for output in outputs]
         outputs = torch.cat([output.flatten(start_dim=2) for output in outputs], 2).permute(0, 2, 1)
-        if not self.decodes:
+        if self.decodes is None:
             return outputs
         grids, strides = [], []
         for (rows, columns), stride in zip(sides, (8, 16, 32)):
@@ -109,6 +109,11 @@ class Yolox(nn.Module):
             grids.append(torch.stack((x, y), 2).view(1, -1, 2))
             strides.append(torch.full((1, rows * columns, 1), stride))
         grids, strides = torch.cat(grids, 1).float(), torch.cat(strides, 1).float()
+        if self.decodes == "in place":
+            # As releases up to 0.2 do it.
+            outputs[..., :2] = (outputs[..., :2] + grids) * strides
+            outputs[..., 2:4] = torch.exp(outputs[..., 2:4]) * strides
+            return outputs
         places = (outputs[..., 0:2] + grids) * strides
         return torch.cat([places, torch.exp(outputs[..., 2:4]) * strides, outputs[..., 4:]], -1)
 
@@ -409,9 +414,10 @@ def main():
         recorded[name] = {"threshold": threshold, "objects": found}
         print(name, len(found), "objects above", round(threshold, 4))
         if name == "yolox":
-            network.decodes = True
-            export(network, x, here / "yolox_decoded.onnx", operators)
-            network.decodes = False
+            for decodes, file in [("joined", "yolox_decoded"), ("in place", "yolox_in_place")]:
+                network.decodes = decodes
+                export(network, x, here / f"{file}.onnx", operators)
+            network.decodes = None
         export(network, x, here / f"{name}.onnx", operators)
     (here / "boxes.json").write_text(json.dumps(recorded, indent=1) + "\n")
 

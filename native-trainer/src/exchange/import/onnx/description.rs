@@ -3,10 +3,12 @@
 
 use std::path::Path;
 
+use authoring::label::on_one_line;
 use models::detector::{PointValue, ScoreValues};
 use models::image::ResizeFilter;
 use models::preprocess::{ChannelOrder, Fit, Letterbox};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::super::ImportError;
 use crate::files;
@@ -176,8 +178,7 @@ impl DetectorDescription {
             )));
         }
         let bytes = files::read(path, LIMIT)?;
-        let read: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| failed(format!("{error}; {EXAMPLE}")))?;
+        let read = Self::read(&bytes).map_err(|reason| failed(format!("{reason}; {EXAMPLE}")))?;
         let count = read.outputs.len();
         if count > MAX_OUTPUTS {
             return Err(failed(format!("{count} outputs, where {MAX_OUTPUTS} at most are read")));
@@ -192,6 +193,66 @@ impl DetectorDescription {
             ));
         }
         Ok(read)
+    }
+}
+
+/// The fields of a description, and what each takes.
+const FIELDS: [(&str, &str); 12] = [
+    ("outputs", "a list of names of the graph's outputs"),
+    ("strides", "a list of whole numbers, such as [8, 16, 32]"),
+    ("values", "a list of \"scores\", \"objectness\" and \"box\""),
+    (
+        "boxes",
+        "{\"distribution\": 8}, \"distances\", \"pixel_distances\", \"exponents\" or \"center\"",
+    ),
+    ("scores", "\"logits\", \"probabilities\" or \"squares\""),
+    ("offset", "0 or 0.5"),
+    ("classes", "a whole number"),
+    ("fit", "\"stretched\" or {\"letterbox\": {\"padding\": 114, \"centered\": false}}"),
+    ("channels", "\"rgb\" or \"bgr\""),
+    ("filter", "\"antialiased\", \"opencv_linear\" or \"opencv_cubic\""),
+    ("mean", "three numbers from 0 to 1"),
+    ("std", "three numbers from 0 to 1"),
+];
+/// Those that have to be there.
+const NEEDED: [&str; 3] = ["strides", "values", "boxes"];
+/// Characters of a file's text that a sentence shows at most.
+const SHOWN: usize = 80;
+
+impl DetectorDescription {
+    /// A description from its file's bytes; an error says which field is wrong, and what it takes.
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        if let Ok(read) = serde_json::from_slice(bytes) {
+            return Ok(read);
+        }
+        let whole: Value = serde_json::from_slice(bytes).map_err(|error| {
+            format!("is no JSON from line {}, column {} on", error.line(), error.column())
+        })?;
+        let Value::Object(fields) = &whole else {
+            return Err("is JSON, and no object of fields in { }".to_owned());
+        };
+        let takes = |name: &str| FIELDS.iter().find(|(known, _)| *known == name).map(|(_, it)| *it);
+        if let Some(name) = fields.keys().find(|name| takes(name).is_none()) {
+            let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+            let name = on_one_line(name, SHOWN);
+            return Err(format!("{name} is no field; the fields are {}", known.join(", ")));
+        }
+        if let Some(name) = NEEDED.iter().find(|name| !fields.contains_key(**name)) {
+            return Err(format!("{name} is missing: {}", takes(name).unwrap_or_default()));
+        }
+        // Which of them it is: each alone in a description that is good.
+        for (name, value) in fields {
+            let mut alone = json!({"strides": [8], "values": ["scores", "box"], "boxes": "center"});
+            alone[name] = value.clone();
+            if serde_json::from_value::<Self>(alone).is_err() {
+                let value = on_one_line(&value.to_string(), SHOWN);
+                return Err(format!(
+                    "{name} is {value}; it takes {}",
+                    takes(name).unwrap_or_default()
+                ));
+            }
+        }
+        Err("names a field twice".to_owned())
     }
 }
 
@@ -224,9 +285,21 @@ mod tests {
         let own = r#"{"strides":[8],"values":["scores","box"],"boxes":"distances""#;
         let many = vec![r#""a""#; 25].join(",");
         for (text, told) in [
-            ("{}".to_owned(), "missing field `strides`"),
-            (format!(r#"{own},"anchors":3}}"#), "unknown field `anchors`"),
-            (format!(r#"{own},"fit":"cropped"}}"#), "unknown variant `cropped`"),
+            ("{}".to_owned(), "strides is missing: a list of whole numbers"),
+            ("{\n\"strides\": [8,]}".to_owned(), "is no JSON from line 2, column 15 on"),
+            ("[8]".to_owned(), "no object of fields"),
+            (format!(r#"{own},"boxes":"center"}}"#), "names a field twice"),
+            (
+                format!(r#"{own},"anchors":3}}"#),
+                "anchors is no field; the fields are outputs, strides",
+            ),
+            (
+                format!(r#"{own},"fit":"cropped"}}"#),
+                "fit is \"cropped\"; it takes \"stretched\" or",
+            ),
+            (format!(r#"{own},"scores":"Logits"}}"#), "scores is \"Logits\"; it takes \"logits\","),
+            (format!(r#"{own},"classes":-3}}"#), "classes is -3; it takes a whole number"),
+            (format!(r#"{own},"mean":[0.5]}}"#), "mean is [0.5]; it takes three numbers"),
             (format!(r#"{own},"offset":0.3}}"#), "give 0 or 0.5"),
             (format!(r#"{own},"mean":[123.7,116.3,103.5]}}"#), "divide those of bytes by 255"),
             (format!(r#"{own},"outputs":[{many}]}}"#), "25 outputs, where 24 at most are read"),
@@ -243,8 +316,12 @@ mod tests {
             let mut bytes = serde_json::to_vec(&DetectorDescription::named("yolox")).unwrap();
             let (at, cut) = (at % bytes.len(), cut % bytes.len());
             bytes[at] = byte;
-            let _ = serde_json::from_slice::<DetectorDescription>(&bytes);
-            let _ = serde_json::from_slice::<DetectorDescription>(&bytes[..cut]);
+            // What is read is what serde reads.
+            for bytes in [&bytes[..], &bytes[..cut]] {
+                let plain = serde_json::from_slice::<DetectorDescription>(bytes);
+                let read = DetectorDescription::read(bytes);
+                prop_assert_eq!(read.clone().ok(), plain.ok(), "{:?}", read);
+            }
         }
     }
 }

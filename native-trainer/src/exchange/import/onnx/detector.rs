@@ -24,8 +24,9 @@ use super::opened::{model_of, read_model};
 use super::told::{Leaf, Output, Told};
 use super::{
     Budget, ImportError, OnnxError, compared, input_of, interpret, normalized_inside, planes,
-    sides, unread_operators,
+    sides, unread_operators, words,
 };
+use crate::terminal::counted;
 
 /// How far rounding takes a probability beyond 0 and 1.
 const BEYOND: f32 = 1e-3;
@@ -249,7 +250,8 @@ fn leaves_of<'a>(
                 let strides = &decoding.strides;
                 wrong(format!(
                     "{name} is made of {leaf}, a map of {rows} × {columns} points of {channels} values; an input of {height} \
-                     × {width} has {levels:?} points, columns first, at the strides {strides:?}"
+                     × {width} has {} points at the strides {strides:?}",
+                    words::maps(&levels)
                 ))
             })?;
             let array = run.answers.get(&leaf).map(Array::as_floats).transpose()?;
@@ -284,19 +286,19 @@ fn ordered(
         let members: Vec<usize> =
             (0..leaves.len()).filter(|at| leaves[*at].level == level).collect();
         let all: usize = members.iter().map(|at| leaves[*at].extent[0]).sum();
-        let counted = all.saturating_sub(others);
-        if counted == 0 || classes.is_some_and(|classes| classes != counted) {
+        let found = all.saturating_sub(others);
+        if found == 0 || classes.is_some_and(|classes| classes != found) {
             let wanted = classes.map_or_else(
                 || format!("{others} and one for each class"),
                 |classes| format!("{others} and {classes} for classes"),
             );
             return Err(wrong(format!(
-                "at stride {stride} a point has {all} values in {} maps, where its description has {wanted}",
-                members.len()
+                "at stride {stride} a point has {all} values in {}, where its description has {wanted}",
+                counted(members.len(), "map", "maps")
             )));
         }
-        classes = Some(counted);
-        decoding.classes = counted;
+        classes = Some(found);
+        decoding.classes = found;
         levels.push(in_order(&members, leaves, decoding));
     }
     Ok(levels)
@@ -326,21 +328,25 @@ fn in_order(members: &[usize], leaves: &[Leaf], decoding: &Decoding) -> Vec<usiz
     orders.into_iter().find(|order| fits(order)).unwrap_or_else(|| members.to_vec())
 }
 
-/// Fails where scores that are described as probabilities lie elsewhere.
+/// Fails where scores that are described as probabilities lie elsewhere, and where all that are described as logits are
+/// probabilities.
 fn check_scores(maps: &[Vec<f32>], decoding: &Decoding) -> Result<(), OnnxError> {
-    if decoding.scores == ScoreValues::Logits {
-        return Ok(());
-    }
     let is_score = |value: &PointValue| vec![*value != PointValue::Box; decoding.width(*value)];
     let are_scores: Vec<bool> = decoding.values.iter().flat_map(is_score).collect();
     let scores = maps.iter().flatten().zip(are_scores.iter().cycle());
     let mut outside =
         scores.filter(|(value, is_score)| **is_score && !(-BEYOND..=1.0 + BEYOND).contains(*value));
-    match outside.next() {
-        Some((value, _)) => Err(wrong(format!(
+    match (outside.next(), decoding.scores) {
+        (Some(_), ScoreValues::Logits) => Ok(()),
+        (None, ScoreValues::Logits) => Err(wrong(
+            "every score lies from 0 to 1, and its description says that they are logits: the graph has made \
+             probabilities of them already; take \"scores\": \"probabilities\""
+                .to_owned(),
+        )),
+        (Some((value, _)), _) => Err(wrong(format!(
             "a score is {value}, and its description says that scores lie from 0 to 1; take \"scores\": \"logits\""
         ))),
-        None => Ok(()),
+        (None, _) => Ok(()),
     }
 }
 
@@ -403,8 +409,7 @@ impl ImportedDetector {
     fn tell(&mut self, model: &Model, off: f32) {
         let Self { config, preprocess, .. } = self;
         let Decoding { strides, classes, boxes, scores, .. } = &config.decoding;
-        let Preprocess { width, height, fit, channels, mean, std, .. } = preprocess;
-        let size = (*width as usize, *height as usize);
+        let size = (preprocess.width as usize, preprocess.height as usize);
         let points = config.decoding.points(size.0, size.1).len();
         let strides: Vec<String> = strides.iter().map(usize::to_string).collect();
         self.seen = vec![
@@ -415,10 +420,13 @@ impl ImportedDetector {
                 config.graph.nodes.len(),
                 strides.join(", ")
             ),
-            format!("a detector of {classes} classes: boxes are {boxes:?}, scores {scores:?}"),
             format!(
-                "images {width} pixels wide and {height} high, {fit:?}, {channels:?}, mean {mean:?}, deviation {std:?}"
+                "a detector of {}: its maps hold boxes as {}, scores as {}",
+                counted(*classes, "class", "classes"),
+                words::boxes(*boxes),
+                words::scores(*scores)
             ),
+            words::picture(preprocess),
             format!("equal to a plain interpreter of the graph, to {off:.1e} of the largest value"),
         ];
     }

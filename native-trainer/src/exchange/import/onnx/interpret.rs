@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use super::OnnxError;
 use super::array::{Array, Budget};
 use super::model::{Model, Node};
-use super::{layers, norms, shapes, single};
+use super::{layers, norms, scattered, shapes, single};
 
 /// What is known of a graph once it was run.
 #[derive(Debug, Default)]
@@ -78,6 +78,7 @@ pub(super) type Made = Result<Vec<Array>, OnnxError>;
 fn operator(name: &str) -> Option<fn(&Call<'_>) -> Made> {
     single::operator(name)
         .or_else(|| shapes::operator(name))
+        .or_else(|| scattered::operator(name))
         .or_else(|| layers::operator(name))
         .or_else(|| norms::operator(name))
 }

@@ -21,10 +21,12 @@ mod npy;
 mod opened;
 mod pairs;
 mod resampled;
+mod scattered;
 mod shapes;
 mod single;
 mod told;
 mod wire;
+mod words;
 
 use std::path::Path;
 

@@ -10,6 +10,7 @@ use super::interpret::Run;
 use super::layout::Held;
 use super::model::Model;
 use super::single::sigmoid;
+use super::words;
 
 /// Largest difference between what the graph makes of its maps and what its description says, of the largest value.
 const EQUAL: f32 = 1e-4;
@@ -63,11 +64,20 @@ impl Told<'_> {
                     let known = DetectorDescription::NAMES.join(", ");
                     let (name, maps) = (output.name, self.names(output));
                     wrong(format!(
-                        "{name} does not hold what its description says of {value:?}, made of {maps}; export the network \
-                         without what picks boxes, and see whether one of {known} describes it"
+                        "{name} does not hold what its description says of its {}, made of {maps}; export the network \
+                         without what picks boxes, and see whether one of {known} describes it",
+                        words::value(value)
                     ))
                 };
-                let expected = expected.ok_or_else(differs)?;
+                let expected = expected.ok_or_else(|| {
+                    wrong(format!(
+                        "{} has the shape {:?}, where its maps have {} points of {} values",
+                        output.name,
+                        array.shape,
+                        rows.len(),
+                        self.width(output)
+                    ))
+                })?;
                 if value == PointValue::Box {
                     let how = self.boxes(&rows, &expected, decoding).ok_or_else(differs)?;
                     if how.1 {
