@@ -377,13 +377,34 @@ async function keepOnly(ids) {
   }
 }
 
-/** A file by deflate; as it is where that is not shorter. */
-async function pack(bytes) {
-  if (!globalThis.CompressionStream) return bytes;
-  const packed = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate-raw"));
-  const short = new Uint8Array(await new Response(packed).arrayBuffer());
-  return short.length < bytes.length ? short : bytes;
+/**
+ * Files packed for an archive, each with the CRC-32 and the length of what it is; a worker does it, and gets the files
+ * instead of copies.
+ */
+function packFiles(files) {
+  const worker = new Worker(trustedScript(new URL("pack.js", import.meta.url)), { type: "module" });
+  const packed = new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => (data.packed ? resolve(data.packed) : reject(new Error(data.failed)));
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new Error(event.message || "the worker that packs could not be started"));
+    };
+  });
+  worker.postMessage(files, files.map(({ bytes }) => bytes.buffer));
+  return packed.finally(() => worker.terminate());
 }
+
+// Promises that wait until the browser has done what came before.
+const pausing = [];
+const { port1: bell, port2: ear } = new MessageChannel();
+ear.onmessage = () => pausing.shift()();
+
+/** Lets the browser do what waits; unlike with a timer, a page that is not seen goes on as fast. */
+const pause = () =>
+  new Promise((resolve) => {
+    pausing.push(resolve);
+    bell.postMessage(null);
+  });
 
 /** Hands a file to the owner. */
 function download(name, parts, type) {
@@ -432,7 +453,8 @@ window.studio = {
   letGo: (address) => URL.revokeObjectURL(address),
   keepOnly,
   given,
-  pack,
+  packFiles,
+  pause,
   download,
   pickFolder,
   writeFolder,
