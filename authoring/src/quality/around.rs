@@ -62,11 +62,11 @@ pub(super) fn neighborhoods(
         return Ok(ask(gallery, &entries, &rows(gallery.index(), &entries), &asked));
     };
     let mut around = Vec::with_capacity(asked.len());
-    for (part, mapped) in folds.parts(gallery)? {
-        let part: BTreeSet<usize> = part.into_iter().collect();
-        let own = asked.iter().copied().filter(|place| part.contains(&entries[*place]));
+    for part in folds.parts(gallery)? {
+        let own: BTreeSet<usize> = part.entries.into_iter().collect();
+        let own = asked.iter().copied().filter(|place| own.contains(&entries[*place]));
         let own: Vec<usize> = own.collect();
-        around.extend(ask(gallery, &entries, &rows(&mapped, &entries), &own));
+        around.extend(ask(gallery, &entries, &(part.dim, part.rows), &own));
     }
     Ok(around)
 }
