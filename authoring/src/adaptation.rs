@@ -17,6 +17,7 @@
 //! ```
 
 mod kept;
+mod sentences;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use crate::calibration::{Doubt, Share, calibrate, scored};
 use crate::words::counted;
 
 pub use kept::{Kept, calibrate_behind};
+use sentences::percent;
 
 /// Share of unknown things that a gallery may name by its own measure.
 pub const FALSE_ACCEPT: f64 = 0.05;
@@ -423,10 +425,6 @@ impl Dropped {
 
 impl ThresholdOutcome {
     fn lines(&self) -> Vec<String> {
-        let told = |share: Share| match share.value() {
-            Some(value) => format!("{:.1} ± {:.1} %", 100.0 * value, 100.0 * error(share)),
-            None => "not measured".to_owned(),
-        };
         match self {
             Self::NotAsked => Vec::new(),
             Self::Stays(least) => vec![format!(
@@ -442,9 +440,9 @@ impl ThresholdOutcome {
                 counted(measured.trials.len(), "entry", "entries"),
                 rule_name(measured.rule),
                 measured.calibration.test().name(),
-                told(measured.right),
-                told(measured.best_right),
-                told(measured.named)
+                percent(measured.right),
+                percent(measured.best_right),
+                percent(measured.named)
             )],
             Self::Doubtful(measured, doubts) => {
                 let scores = scored(&measured.trials, measured.calibration.lead_weight());
@@ -461,12 +459,6 @@ impl ThresholdOutcome {
             }
         }
     }
-}
-
-/// Standard error of a share.
-fn error(share: Share) -> f64 {
-    let value = share.value().unwrap_or_default();
-    (value * (1.0 - value) / share.of.max(1) as f64).sqrt()
 }
 
 /// A rule in words, as options name it.

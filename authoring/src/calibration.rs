@@ -15,7 +15,7 @@ const POINTS: usize = 101;
 /// Unknown pictures mistaken for a class from which the class may have its own threshold.
 const LEAST_MISTAKES: usize = 3;
 /// Known pictures below which the interval of a share spans half of the scale.
-const LEAST_KNOWN: usize = 10;
+pub(crate) const LEAST_KNOWN: usize = 10;
 /// Standard deviations around a share that hold it with 95 % confidence.
 const DEVIATIONS: f64 = 1.96;
 

@@ -78,7 +78,7 @@ pub use index::{
     Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
     VectorType,
 };
-pub use leave_out::{Folds, LearnedBy, RULES};
+pub use leave_out::{FoldPart, Folds, LearnedBy, RULES};
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
     MAX_LESSONS, apply,

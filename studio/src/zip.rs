@@ -29,14 +29,14 @@ pub(crate) struct Packed<'a> {
     pub(crate) checksum: u32,
     /// Bytes of the file.
     pub(crate) size: usize,
-    /// The file by deflate, or as it is where it has [`Self::size`] bytes.
-    pub(crate) bytes: &'a [u8],
+    /// Bytes of the file by deflate, or as it is where these are [`Self::size`].
+    pub(crate) packed: usize,
 }
 
 impl Packed<'_> {
     /// How it is packed, as the format numbers it.
     const fn method(&self) -> u16 {
-        if self.bytes.len() == self.size { 0 } else { 8 }
+        if self.packed == self.size { 0 } else { 8 }
     }
 
     /// What stands before the file and in the list of all.
@@ -46,7 +46,7 @@ impl Packed<'_> {
             head.extend(number.to_le_bytes());
         }
         head.extend(self.checksum.to_le_bytes());
-        head.extend(number(self.bytes.len())?.to_le_bytes());
+        head.extend(number(self.packed)?.to_le_bytes());
         head.extend(number(self.size)?.to_le_bytes());
         head.extend(short(self.name.len())?.to_le_bytes());
         // No extra field.
@@ -55,16 +55,16 @@ impl Packed<'_> {
     }
 }
 
-/// The bytes of an archive, as pieces in order; those of the files are not copied.
+/// What an archive consists of, in order; the bytes of the files are elsewhere.
 ///
 /// # Errors
 ///
 /// [`ZipError`] where there are too many.
-pub(crate) fn pieces<'a>(files: &[Packed<'a>]) -> Result<Vec<Piece<'a>>, ZipError> {
+pub(crate) fn pieces(files: &[Packed<'_>]) -> Result<Vec<Piece>, ZipError> {
     let mut pieces = Vec::with_capacity(2 * files.len() + 1);
     let mut list = Vec::new();
     let mut at: usize = 0;
-    for file in files {
+    for (place, file) in files.iter().enumerate() {
         let head = file.head()?;
         list.extend(b"PK\x01\x02");
         list.extend(NEEDED.to_le_bytes());
@@ -76,9 +76,9 @@ pub(crate) fn pieces<'a>(files: &[Packed<'a>]) -> Result<Vec<Piece<'a>>, ZipErro
         let mut before = b"PK\x03\x04".to_vec();
         before.extend(head);
         before.extend(file.name.as_bytes());
-        at = at.saturating_add(before.len()).saturating_add(file.bytes.len());
+        at = at.saturating_add(before.len()).saturating_add(file.packed);
         pieces.push(Piece::Own(before));
-        pieces.push(Piece::File(file.bytes));
+        pieces.push(Piece::File(place));
     }
     let (count, length) = (short(files.len())?, number(list.len())?);
     list.extend(b"PK\x05\x06");
@@ -94,11 +94,11 @@ pub(crate) fn pieces<'a>(files: &[Packed<'a>]) -> Result<Vec<Piece<'a>>, ZipErro
 
 /// A part of an archive.
 #[derive(Debug)]
-pub(crate) enum Piece<'a> {
+pub(crate) enum Piece {
     /// What the format adds.
     Own(Vec<u8>),
-    /// A file as it was given.
-    File(&'a [u8]),
+    /// The packed bytes of a file, by its place.
+    File(usize),
 }
 
 fn number(value: usize) -> Result<u32, ZipError> {
@@ -114,17 +114,22 @@ fn short(value: usize) -> Result<u16, ZipError> {
 mod tests {
     use super::*;
 
-    fn archive(files: &[Packed<'_>]) -> Vec<u8> {
-        let pieces = pieces(files).expect("an archive");
+    /// A file with its packed bytes.
+    type Given<'a> = (Packed<'a>, &'a [u8]);
+
+    fn archive(files: &[Given<'_>]) -> Vec<u8> {
+        let packed: Vec<Packed<'_>> = files.iter().map(|(packed, _)| *packed).collect();
+        let pieces = pieces(&packed).expect("an archive");
         let bytes = pieces.iter().map(|piece| match piece {
             Piece::Own(bytes) => bytes.as_slice(),
-            Piece::File(bytes) => bytes,
+            Piece::File(place) => files[*place].1,
         });
         bytes.collect::<Vec<_>>().concat()
     }
 
-    fn stored<'a>(name: &'a str, bytes: &'a [u8]) -> Packed<'a> {
-        Packed { name, checksum: crc32fast::hash(bytes), size: bytes.len(), bytes }
+    fn stored<'a>(name: &'a str, bytes: &'a [u8]) -> Given<'a> {
+        let (checksum, size) = (crc32fast::hash(bytes), bytes.len());
+        (Packed { name, checksum, size, packed: size }, bytes)
     }
 
     /// What `unzip` reads: the end, the list, and each file behind its own head.
@@ -136,9 +141,9 @@ mod tests {
             name: "a/tüte.txt",
             checksum: crc32fast::hash(b"hello"),
             size: 5,
-            bytes: &deflated,
+            packed: deflated.len(),
         };
-        let bytes = archive(&[stored("index.html", b"<p>"), packed]);
+        let bytes = archive(&[stored("index.html", b"<p>"), (packed, &deflated)]);
         let long = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
         let short = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()) as usize;
         let end = bytes.len() - 22;
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn more_files_than_there_are_numbers_for_are_refused() {
-        let files = vec![stored("a", b""); usize::from(u16::MAX)];
+        let files = vec![stored("a", b"").0; usize::from(u16::MAX)];
         assert_eq!(pieces(&files).map(drop), Err(ZipError::TooLarge));
     }
 }

@@ -51,12 +51,19 @@ seen.classes = await page.locator("ul.cards li").count();
 await page.waitForFunction(() => [...document.querySelectorAll("img.picture")].some((image) => image.naturalWidth > 0), null, { timeout: PATIENCE });
 seen.focus = await page.evaluate(() => document.activeElement.textContent);
 
-// Pictures come into a class that is new, and one of them cannot be used.
+// Of pictures that cannot be used nothing comes, and the name stays for others.
 const add = page.locator("fieldset", { hasText: "Add pictures" });
+await add.locator("input[list]").fill("Gadget");
+await add.locator("input[type=file]").setInputFiles([picture("broken.png")]);
+await add.getByRole("button", { name: "Add" }).click();
+seen.failed = await saying(page, "Left out");
+seen.stayed = await add.locator("input[list]").inputValue();
+
+// Pictures come into a class that is new, and one of them cannot be used.
 await add.locator("input[list]").fill("Gizmo & <b>");
 await add.locator("input[type=file]").setInputFiles([picture("a.png"), picture("broken.png"), picture("b.png")]);
 await add.getByRole("button", { name: "Add" }).click();
-seen.added = await saying(page, "Pictures added");
+seen.added = await saying(page, "Pictures added: 2");
 await page.locator("input[type=search]").fill("gizmo");
 await page.waitForFunction(() => document.querySelectorAll("ul.cards li").length === 1, null, { timeout: PATIENCE });
 await page.screenshot({ path: join(screenshots, "manage-classes.png") });
@@ -71,6 +78,9 @@ await page.getByRole("button", { name: "Another fact" }).click();
 await page.keyboard.type("price");
 await page.keyboard.press("Tab");
 await page.keyboard.type("9 €");
+await page.getByLabel("Threshold of its own").fill("2");
+await page.getByRole("button", { name: "Save the facts" }).click();
+seen.range = await saying(page, "A threshold");
 await page.getByLabel("Threshold of its own").fill("0.25");
 await page.getByRole("button", { name: "Save the facts" }).click();
 await saying(page, "Done.");

@@ -302,5 +302,7 @@ export async function make(goal, project, progress) {
     site: async () => ({ Make: { project, page: await page(), packed: false } }),
     folder: () => request.site(),
   };
-  return pool.workers[0].ask(await request[goal](), progress);
+  const asked = await request[goal]();
+  const files = asked.Make?.page.map(({ bytes }) => bytes.buffer);
+  return pool.workers[0].ask(asked, progress, files);
 }

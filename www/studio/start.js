@@ -5,9 +5,10 @@ import { trustedScript } from "../engine.js";
 import { beginBurst, closeCamera, endBurst, openCamera } from "./camera.js";
 import { ask, endEngine, find, look, make, openEngine, openGallery, recordFolders } from "./engine.js";
 import { opened as fileGiven, given } from "./given.js";
+import { write } from "./write.js";
 
-// Workers that make photographs small, at most: as many come in beside each other.
-const MOST_SMALLERS = 4;
+// Workers that prepare photographs, at most: as many come in beside each other.
+const MOST_PREPARERS = 4;
 // Letters of an id, and behind a name those of thumbnails that a gallery has apart.
 const ID = 32;
 const APART = " thumbnails";
@@ -59,19 +60,6 @@ async function opened(shelf) {
     // It is gone.
   }
   return ["", shelf];
-}
-
-// Writes beside, and takes the place of what was there once it is whole: a page closed in the middle leaves what was.
-async function write(folder, name, content) {
-  const file = await folder.getFileHandle(name, create);
-  const stream = await file.createWritable();
-  try {
-    await stream.write(content);
-    await stream.close();
-  } catch (error) {
-    await stream.abort().catch(() => {});
-    throw error;
-  }
 }
 
 const fileOf = async (folder, name) => (await folder.getFileHandle(name)).getFile();
@@ -206,77 +194,82 @@ async function removeProject() {
 
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-// Workers that make photographs small: as many as there are processors, and no more than come in beside each other.
-const smallers = [];
+// Workers that prepare photographs: as many as there are processors, and no more than come in beside each other.
+const preparers = [];
 const waiting = new Map();
 let number = 0;
 
-function newSmaller() {
-  const worker = new Worker(trustedScript(new URL("small.js", import.meta.url)), { type: "module" });
-  const end = ({ number, small }) => {
-    const { resolve, reject } = waiting.get(number);
-    waiting.delete(number);
-    if (small) resolve(small);
-    else reject(new Error("this browser cannot show it"));
+function newPreparer() {
+  const worker = new Worker(trustedScript(new URL("prepare.js", import.meta.url)), { type: "module" });
+  worker.onmessage = ({ data }) => {
+    const answer = waiting.get(data.number);
+    waiting.delete(data.number);
+    if (data.failed) answer?.reject(new Error("this browser cannot show it"));
+    else answer?.resolve(data);
   };
-  worker.onmessage = ({ data }) => end(data);
   // Those that it had are as broken as it is; another one takes its place.
   worker.onerror = (event) => {
     event.preventDefault();
-    smallers.splice(smallers.indexOf(worker), 1);
-    for (const [number, { of }] of waiting) if (of === worker) end({ number, small: null });
+    preparers.splice(preparers.indexOf(worker), 1);
+    for (const [number, { of, reject }] of waiting) {
+      if (of !== worker) continue;
+      waiting.delete(number);
+      reject(new Error("the worker that prepares it stopped"));
+    }
   };
-  smallers.push(worker);
+  preparers.push(worker);
   return worker;
 }
 
-/** A photograph made small; rejected where the browser cannot show it. */
-function smaller(file) {
-  const most = Math.min(MOST_SMALLERS, navigator.hardwareConcurrency || 2);
-  number += 1;
-  // In turn.
-  const worker = smallers.length < most ? newSmaller() : smallers[number % smallers.length];
-  return new Promise((resolve, reject) => {
+// What a worker answers next about a photograph.
+const answerOf = (worker, number, message) =>
+  new Promise((resolve, reject) => {
     waiting.set(number, { resolve, reject, of: worker });
-    worker.postMessage({ number, file });
+    worker.postMessage({ number, ...message });
   });
-}
-
-async function keep(name, file, bytes) {
-  const small = await smaller(file);
-  fresh.add(name);
-  try {
-    await write(kept.photos, name, bytes);
-    await write(kept.smalls, name, small);
-    // A gallery that was opened had only the picture of its class.
-    if (addresses.has(name)) showAnew(name);
-    return true;
-  } catch {
-    held.set(name, { file, small });
-    return false;
-  }
-}
 
 /** The id of a photograph, and whether the browser keeps it; rejected where the browser cannot show it. */
 async function prepare(source) {
   const file = await fileGiven(source);
-  const bytes = await file.arrayBuffer();
-  const id = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).slice(0, 16);
+  const most = Math.min(MOST_PREPARERS, navigator.hardwareConcurrency || 2);
+  number += 1;
+  const own = number;
+  // In turn.
+  const worker = preparers.length < most ? newPreparer() : preparers[own % preparers.length];
+  const { id } = await answerOf(worker, own, { file });
   const name = hex(id);
-  // What is there already is not written again: pictures that are shown are read from its file.
-  while (coming.has(name)) await coming.get(name).catch(() => {});
-  if (held.has(name)) return { id, kept: false };
-  if (kept && (await has(kept.photos, name)) && (await has(kept.smalls, name))) {
-    fresh.add(name);
-    return { id, kept: true };
-  }
-  const keeping = keep(name, file, bytes);
-  coming.set(name, keeping);
+  let isWanted = false;
   try {
-    return { id, kept: await keeping };
+    // Another worker keeps it just now.
+    while (coming.has(name)) await coming.get(name).catch(() => {});
+    // What is there already is not written again: pictures that are shown are read from its file.
+    if (held.has(name)) return { id, kept: false };
+    if (kept && (await has(kept.photos, name)) && (await has(kept.smalls, name))) {
+      fresh.add(name);
+      return { id, kept: true };
+    }
+    isWanted = true;
+    const keeping = keep(worker, own, name, file);
+    coming.set(name, keeping);
+    try {
+      return { id, kept: await keeping };
+    } finally {
+      coming.delete(name);
+    }
   } finally {
-    coming.delete(name);
+    if (!isWanted) worker.postMessage({ number: own, letGo: true });
   }
+}
+
+// Has a worker keep a photograph that it has read.
+async function keep(worker, number, name, file) {
+  fresh.add(name);
+  const folders = kept && { photos: kept.photos, smalls: kept.smalls };
+  const { small, isKept } = await answerOf(worker, number, { name, folders });
+  if (!isKept) held.set(name, { file, small });
+  // A gallery that was opened had only the picture of its class.
+  else if (addresses.has(name)) showAnew(name);
+  return isKept;
 }
 
 /** Keeps what an opened gallery has: its file, and the picture of a class for each of its photographs. */
@@ -377,13 +370,34 @@ async function keepOnly(ids) {
   }
 }
 
-/** A file by deflate; as it is where that is not shorter. */
-async function pack(bytes) {
-  if (!globalThis.CompressionStream) return bytes;
-  const packed = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate-raw"));
-  const short = new Uint8Array(await new Response(packed).arrayBuffer());
-  return short.length < bytes.length ? short : bytes;
+/**
+ * Files packed for an archive, each with the CRC-32 and the length of what it is; a worker does it, and gets the files
+ * instead of copies.
+ */
+function packFiles(files) {
+  const worker = new Worker(trustedScript(new URL("pack.js", import.meta.url)), { type: "module" });
+  const packed = new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => (data.packed ? resolve(data.packed) : reject(new Error(data.failed)));
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new Error(event.message || "the worker that packs could not be started"));
+    };
+  });
+  worker.postMessage(files, files.map(({ bytes }) => bytes.buffer));
+  return packed.finally(() => worker.terminate());
 }
+
+// Promises that wait until the browser has done what came before.
+const pausing = [];
+const { port1: bell, port2: ear } = new MessageChannel();
+ear.onmessage = () => pausing.shift()();
+
+/** Lets the browser do what waits; unlike with a timer, a page that is not seen goes on as fast. */
+const pause = () =>
+  new Promise((resolve) => {
+    pausing.push(resolve);
+    bell.postMessage(null);
+  });
 
 /** Hands a file to the owner. */
 function download(name, parts, type) {
@@ -432,7 +446,8 @@ window.studio = {
   letGo: (address) => URL.revokeObjectURL(address),
   keepOnly,
   given,
-  pack,
+  packFiles,
+  pause,
   download,
   pickFolder,
   writeFolder,

@@ -37,8 +37,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let host = host()?;
     let metadata = metadata()?;
     let version = version(&metadata)?;
-    let magpie = step("the program with its page inside", || build(&dist))?;
-    let module = step("the Python module with the same inside", module)?;
+    let magpie = step("the program with its page inside", || build(&dist, &host))?;
+    let module = step("the Python module with the same inside", || module(&host))?;
     let staged = target().join("dist-parts");
     let folder = staged.join(format!("magpie-{version}-{host}"));
     step("licenses of what is inside", || stage(&folder, &magpie, &metadata))?;
@@ -90,11 +90,11 @@ fn version(metadata: &Value) -> anyhow::Result<String> {
 }
 
 /// Builds the program; where it lies.
-fn build(dist: &Path) -> anyhow::Result<PathBuf> {
+fn build(dist: &Path, host: &str) -> anyhow::Result<PathBuf> {
     let mut pack = program("python3");
     pack.arg("xtask/tools/pack.py").arg("zip").arg(root().join("dist")).arg(packed_page());
     execute(&mut pack)?;
-    with_page(PROGRAM)?;
+    with_page(PROGRAM, "--bins", host)?;
     let suffix = std::env::consts::EXE_SUFFIX;
     let magpie = dist.join(format!("magpie{suffix}"));
     std::fs::copy(target().join(format!("debug/{PROGRAM}{suffix}")), &magpie)?;
@@ -106,17 +106,22 @@ fn packed_page() -> PathBuf {
     target().join("page/page.zip")
 }
 
-/// Compiles a package with the page inside.
-fn with_page(package: &str) -> anyhow::Result<()> {
+/// Compiles a package with the page inside. What is compiled twice to the same instructions, as functions of several types
+/// are, is linked once.
+fn with_page(package: &str, what: &str, host: &str) -> anyhow::Result<()> {
     let mut cargo = program("cargo");
-    cargo.args(["build", "--locked", "--package", package]).env("MAGPIE_PAGE", packed_page());
-    execute(&mut cargo)
+    cargo.args(["rustc", "--locked", "--package", package, what, "--"]);
+    // The compiler brings a linker along there that knows the flag.
+    if host == "x86_64-unknown-linux-gnu" {
+        cargo.arg("-Clink-arg=-Wl,--icf=all");
+    }
+    execute(cargo.env("MAGPIE_PAGE", packed_page()))
 }
 
 /// Builds the Python module; where it lies.
-fn module() -> anyhow::Result<PathBuf> {
+fn module(host: &str) -> anyhow::Result<PathBuf> {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    with_page(MODULE)?;
+    with_page(MODULE, "--lib", host)?;
     Ok(target().join(format!("debug/{DLL_PREFIX}magpie_native{DLL_SUFFIX}")))
 }
 

@@ -11,6 +11,8 @@ use crate::neighbors;
 const MOST_ASKED: usize = 5_000;
 /// Nearest photographs that speak for a label.
 const NEAR: usize = 5;
+/// Photographs that a thread asks at once.
+const BLOCK: usize = 16;
 
 /// An entry beside the one that was asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,11 +62,11 @@ pub(super) fn neighborhoods(
         return Ok(ask(gallery, &entries, &rows(gallery.index(), &entries), &asked));
     };
     let mut around = Vec::with_capacity(asked.len());
-    for (part, mapped) in folds.parts(gallery)? {
-        let part: BTreeSet<usize> = part.into_iter().collect();
-        let own = asked.iter().copied().filter(|place| part.contains(&entries[*place]));
+    for part in folds.parts(gallery)? {
+        let own: BTreeSet<usize> = part.entries.into_iter().collect();
+        let own = asked.iter().copied().filter(|place| own.contains(&entries[*place]));
         let own: Vec<usize> = own.collect();
-        around.extend(ask(gallery, &entries, &rows(&mapped, &entries), &own));
+        around.extend(ask(gallery, &entries, &(part.dim, part.rows), &own));
     }
     Ok(around)
 }
@@ -79,10 +81,9 @@ fn ask(
     let row = |place: usize| &rows[place * dim..][..*dim];
     let identity =
         |place: usize| (gallery.content_id(entries[place]), gallery.entry_class(entries[place]));
-    let answer = |place: &usize| {
+    let all = neighbors::Rows::new(rows, *dim);
+    let answer = |(place, mut scores): (&usize, Vec<f32>)| {
         let (id, class) = identity(*place);
-        let mut scores: Vec<f32> =
-            neighbors::inner_products(row(*place), rows.chunks_exact(*dim)).collect();
         let mut best: HashMap<usize, (f32, usize)> = HashMap::new();
         for (other, score) in scores.iter_mut().enumerate() {
             let (content, class) = identity(other);
@@ -120,5 +121,9 @@ fn ask(
         }
         Around { id, class, rank, own, other, near: nearest }
     };
-    asked.par_iter().map(answer).collect()
+    let answers = |block: &[usize]| {
+        let queries: Vec<&[f32]> = block.iter().map(|place| row(*place)).collect();
+        block.iter().zip(all.products(&queries)).map(answer).collect::<Vec<_>>()
+    };
+    asked.par_chunks(BLOCK).flat_map_iter(answers).collect()
 }

@@ -34,6 +34,7 @@ pub use config::{IndexConfig, Metric};
 pub(super) use distance::exact_product;
 #[cfg(feature = "parallel")]
 pub(super) use outline::{Outline, Pieces};
+pub(crate) use rows::round_row;
 pub use search::{Filter, Hit, Search};
 pub use vector_type::{UnknownVectorType, VectorType};
 

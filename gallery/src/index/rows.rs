@@ -46,6 +46,19 @@ fn length(values: impl Iterator<Item = f32>) -> f32 {
     values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt() as f32
 }
 
+/// Rounds the values of a row as they are stored.
+pub(crate) fn round_row(vector_type: VectorType, row: &mut [f32]) {
+    match vector_type {
+        VectorType::F32 => {}
+        VectorType::F16 => row.iter_mut().for_each(|v| *v = f16::from_f32(*v).widened()),
+        VectorType::I8 => {
+            let mut codes = vec![0; row.len()];
+            let (scale, _) = Rows::encode(row, &mut codes);
+            row.iter_mut().zip(codes).for_each(|(v, code)| *v = f32::from(code) * scale);
+        }
+    }
+}
+
 impl Rows {
     pub(super) fn new(dim: usize, metric: Metric, vector_type: VectorType) -> Self {
         Self {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::behind::{Behind, Compared, Kept, Originals};
 use super::{Around, Series};
 use crate::adapt::Teaching;
 use crate::answer_rule::AnswerRule;
@@ -9,9 +10,7 @@ use crate::calibration::Trial;
 use crate::class::ContentId;
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
-use crate::index::VectorIndex;
 use crate::map::AdaptationMap;
-use crate::mapped::mapped_rows;
 
 /// Groups of classes, each of which is left out by halves of its pictures: a map sees three of four pictures.
 const GROUPS: usize = 2;
@@ -36,6 +35,19 @@ pub struct Folds {
     pictures: Vec<Fold>,
     /// Each without a group of classes, whose pictures are unknown things then.
     classes: Vec<Fold>,
+    /// Rows behind the maps: those of pictures, then those of classes.
+    kept: Kept,
+}
+
+/// Entries of a gallery, and what they are compared with.
+#[derive(Debug, Clone)]
+pub struct FoldPart {
+    /// Positions of the entries.
+    pub entries: Vec<usize>,
+    /// Values of a row.
+    pub dim: usize,
+    /// Of every entry of the gallery, in the order of [`Gallery::entries`]: `[entries, dim]`.
+    pub rows: Vec<f32>,
 }
 
 impl Folds {
@@ -63,7 +75,8 @@ impl Folds {
         let pictures = (0..2 * GROUPS)
             .map(|i| fold(&|class, part| class % GROUPS == i / 2 && part % 2 == i % 2));
         let classes = (0..CLASSES).map(|group| fold(&|class, _| class % CLASSES == group));
-        Some(Self { pictures: pictures.collect(), classes: classes.collect() })
+        let (pictures, classes) = (pictures.collect(), classes.collect());
+        Some(Self { pictures, classes, kept: Kept::default() })
     }
 
     /// The share of a gallery's entries whose pictures were left out of a map, `0..=1`.
@@ -80,36 +93,41 @@ impl Folds {
     ///
     /// # Errors
     ///
-    /// A map that leaves nothing of an entry.
-    pub fn parts(&self, gallery: &Gallery) -> Result<Vec<(Vec<usize>, VectorIndex)>, GalleryError> {
+    /// What is behind a map cannot be stored.
+    pub fn parts(&self, gallery: &Gallery) -> Result<Vec<FoldPart>, GalleryError> {
         let entries: Vec<usize> = gallery.entries().collect();
         let pictures: Vec<ContentId> =
             entries.iter().map(|entry| gallery.identity(*entry)).collect();
         let all: Vec<usize> = (0..entries.len()).collect();
-        let part = |(fold, places): (&Fold, Vec<usize>)| {
-            let rows = match &fold.map {
-                Some(map) => mapped_rows(map, gallery.stored())?,
-                None => gallery.stored().clone(),
-            };
-            Ok((places.into_iter().map(|place| entries[place]).collect(), rows))
+        let originals = Originals::of(gallery.stored());
+        let part = |(place, fold, places): (usize, &Fold, Vec<usize>)| {
+            let behind = fold.map.as_ref().map(|map| self.kept.rows(place, map, &originals));
+            let behind = behind.transpose()?;
+            let as_stored = Compared::Index(gallery.stored());
+            let compared = behind.as_ref().map_or(as_stored, Behind::compared);
+            let mut rows = Vec::with_capacity(entries.len() * compared.dim());
+            entries.iter().for_each(|entry| rows.extend_from_slice(&compared.row(*entry)));
+            let own = places.into_iter().map(|place| entries[place]).collect();
+            Ok(FoldPart { entries: own, dim: compared.dim(), rows })
         };
         self::parts(&self.pictures, &pictures, all).into_iter().map(part).collect()
     }
 }
 
-/// Places of pictures by the fold that left them out, the first one of several; of no fold without any.
+/// Places of pictures by the fold that left them out, the first one of several; of no fold without any. Each with the
+/// fold's own place.
 fn parts<'a>(
     folds: &'a [Fold],
     pictures: &[ContentId],
     mut places: Vec<usize>,
-) -> Vec<(&'a Fold, Vec<usize>)> {
+) -> Vec<(usize, &'a Fold, Vec<usize>)> {
     let mut parts = Vec::new();
-    for fold in folds {
+    for (place, fold) in folds.iter().enumerate() {
         let own: Vec<usize>;
         (own, places) =
             places.into_iter().partition(|place| fold.left_out.contains(&pictures[*place]));
         if !own.is_empty() {
-            parts.push((fold, own));
+            parts.push((place, fold, own));
         }
     }
     parts
@@ -129,12 +147,17 @@ impl Gallery {
         let none = Trial { known: None, stranger: None };
         let mut trials = vec![vec![none; asked.len()]; rules.len()];
         let pictures: Vec<ContentId> = asked.iter().map(|place| series.pictures[*place]).collect();
-        for (folds, are_known) in [(&folds.pictures, true), (&folds.classes, false)] {
-            for (fold, places) in parts(folds, &pictures, (0..asked.len()).collect()) {
+        let originals = Originals::of(self.stored());
+        let Folds { pictures: of_pictures, classes: of_classes, kept } = folds;
+        for (folds, first, are_known) in
+            [(of_pictures, 0, true), (of_classes, of_pictures.len(), false)]
+        {
+            for (place, fold, places) in parts(folds, &pictures, (0..asked.len()).collect()) {
                 let Some(map) = &fold.map else { continue };
-                let rows = mapped_rows(map, self.stored())?;
+                let behind = kept.rows(first + place, map, &originals)?;
                 let some: Vec<usize> = places.iter().map(|i| asked[*i]).collect();
-                let answered = Around::of(self, &rows, entries, series).ask_all(&some, rules);
+                let answered =
+                    Around::of(self, behind.compared(), entries, series).ask_all(&some, rules);
                 for (all, of_rule) in trials.iter_mut().zip(answered) {
                     for (i, trial) in places.iter().zip(of_rule) {
                         if are_known {

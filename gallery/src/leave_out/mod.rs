@@ -13,6 +13,7 @@
 //! All answers come from one pass over the entries for each picture that is asked. Products are summed in one
 //! order on every machine, so that the same gallery learns the same thresholds everywhere.
 
+mod behind;
 mod folds;
 
 use std::collections::HashMap;
@@ -28,9 +29,9 @@ use crate::class::ContentId;
 use crate::embedding::unit;
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
-use crate::index::VectorIndex;
 
-pub use folds::Folds;
+use behind::Compared;
+pub use folds::{FoldPart, Folds};
 
 /// Rules that are tried, the plainest first.
 pub const RULES: [AnswerRule; 3] =
@@ -162,7 +163,10 @@ impl Gallery {
         let series = Series::of(self, &entries);
         match folds {
             Some(folds) => self.in_folds(folds, &entries, &series, &asked, rules),
-            None => Ok(Around::of(self, self.index(), &entries, &series).ask_all(&asked, rules)),
+            None => {
+                let rows = Compared::Index(self.index());
+                Ok(Around::of(self, rows, &entries, &series).ask_all(&asked, rules))
+            }
         }
     }
 
@@ -219,8 +223,7 @@ impl Series {
 /// A gallery's entries, with what does not depend on what is asked.
 struct Around<'a> {
     gallery: &'a Gallery,
-    /// What is compared, at the positions that the gallery has.
-    rows: &'a VectorIndex,
+    rows: Compared<'a>,
     entries: &'a [usize],
     series: &'a Series,
     /// Of every class the sum of its embeddings.
@@ -239,7 +242,7 @@ struct Near {
 impl<'a> Around<'a> {
     fn of(
         gallery: &'a Gallery,
-        rows: &'a VectorIndex,
+        rows: Compared<'a>,
         entries: &'a [usize],
         series: &'a Series,
     ) -> Self {
@@ -247,7 +250,7 @@ impl<'a> Around<'a> {
         let mut sums = vec![0.0_f64; gallery.classes().len() * dim];
         for entry in entries {
             let sum = &mut sums[gallery.entry_class(*entry) * dim..][..dim];
-            let vector = rows.vector(*entry);
+            let vector = rows.row(*entry);
             sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum += f64::from(*value));
         }
         Self { gallery, rows, entries, series, sums }
@@ -279,14 +282,14 @@ impl<'a> Around<'a> {
         let dim = self.rows.dim();
         let queries: Vec<Vec<f32>> = (asked.iter())
             .map(|place| {
-                let vector = self.rows.vector(self.entries[*place]);
+                let vector = self.rows.row(self.entries[*place]);
                 // Every entry has a direction.
                 unit(&vector, dim).unwrap_or_else(|_| vector.into_owned())
             })
             .collect();
         let mut similarities = vec![vec![0.0_f32; self.entries.len()]; asked.len()];
         for (place, entry) in self.entries.iter().enumerate() {
-            let vector = self.rows.vector(*entry);
+            let vector = self.rows.row(*entry);
             for (query, row) in queries.iter().zip(&mut similarities) {
                 row[place] = product(query, &vector);
             }
@@ -366,7 +369,7 @@ impl<'a> Around<'a> {
         let mean = |class: usize| {
             let mut sum = self.sums[class * dim..][..dim].to_vec();
             for place in own.iter().filter(|place| self.class(**place) == class) {
-                let vector = self.rows.vector(self.entries[*place]);
+                let vector = self.rows.row(self.entries[*place]);
                 sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum -= f64::from(*value));
             }
             let most = sum.iter().fold(0.0_f64, |most, value| most.max(value.abs()));

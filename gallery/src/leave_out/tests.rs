@@ -282,7 +282,7 @@ fn behind_maps_that_did_not_see_it_an_unknown_thing_is_as_near_as_others_will_be
     let entries: Vec<usize> = gallery.entries().collect();
     let series = Series::of(&gallery, &entries);
     let places: Vec<usize> = (0..entries.len()).collect();
-    let around = Around::of(&gallery, gallery.index(), &entries, &series);
+    let around = Around::of(&gallery, Compared::Index(gallery.index()), &entries, &series);
     let own = around.ask_all(&places, &RULES[..1]).remove(0);
     let [folds, own] = [named(&folds), named(&own)];
     assert!(folds <= 0.1 && own > 0.5, "wanted 0.05: in folds {folds}, behind the own map {own}");
@@ -296,10 +296,13 @@ fn folds_hold_for_the_same_pictures_under_other_labels() {
     assert_eq!(gallery.leave_one_out_behind(Some(&folds), &RULES).unwrap(), before);
     // Every entry is in one part, and its rows are as long as those of the map.
     let parts = folds.parts(&gallery).unwrap();
-    let mut all: Vec<usize> = parts.iter().flat_map(|(part, _)| part.clone()).collect();
+    let mut all: Vec<usize> = parts.iter().flat_map(|part| part.entries.clone()).collect();
     all.sort_unstable();
     assert_eq!(all, gallery.entries().collect::<Vec<_>>());
-    assert!(parts.iter().all(|(_, rows)| rows.dim() == gallery.index().dim()));
+    let is_whole = |part: &FoldPart| {
+        part.dim == gallery.index().dim() && part.rows.len() == gallery.len() * part.dim
+    };
+    assert!(parts.iter().all(is_whole));
     // A class that joins another one: its pictures are known things there, asked behind the maps of before.
     let label = gallery.classes()[0].label.clone();
     gallery.rename_class(1, &label).unwrap();

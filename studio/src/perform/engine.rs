@@ -16,6 +16,9 @@ use crate::app::{
 use crate::project::{Part, PhotoId};
 use crate::zip::{Packed, Piece, pieces};
 
+/// Photographs that become objects of the browser's at once.
+const PIECE: usize = 200;
+
 fn tell(studio: &Rc<Studio>, event: EngineEvent) {
     deliver(studio, Event::Engine(event));
 }
@@ -111,7 +114,7 @@ pub(super) async fn find(id: PhotoId) -> Option<[f64; 4]> {
 pub(super) fn make(studio: &Rc<Studio>, goal: Goal, listed: Listed) {
     let studio = studio.clone();
     spawn_local(async move {
-        let event = match made(&studio, goal, &listed).await {
+        let event = match made(&studio, goal, listed).await {
             Ok(figures) => EngineEvent::Made(figures.map(Box::new)),
             Err(error) => EngineEvent::Failed(words(&error)),
         };
@@ -125,13 +128,8 @@ pub(super) fn end() {
     let _ = call("endEngine", &[]);
 }
 
-async fn made(
-    studio: &Rc<Studio>,
-    goal: Goal,
-    listed: &Listed,
-) -> Result<Option<Figures>, JsValue> {
-    let serializer = serde_wasm_bindgen::Serializer::new().serialize_missing_as_null(true);
-    let project = listed.serialize(&serializer)?;
+async fn made(studio: &Rc<Studio>, goal: Goal, listed: Listed) -> Result<Option<Figures>, JsValue> {
+    let project = as_project(listed).await?;
     let name = match goal {
         Goal::Figures => "figures",
         Goal::Nearly => "nearly",
@@ -143,7 +141,7 @@ async fn made(
     let progress = Closure::<dyn FnMut(f64, f64)>::new(move |done: f64, of: f64| {
         tell(&hear, EngineEvent::Progress(done as usize, of as usize));
     });
-    let answer = ask("make", &[name.into(), project, progress.as_ref().clone()]).await?;
+    let answer = ask("make", &[name.into(), project.into(), progress.as_ref().clone()]).await?;
     drop(progress);
     match goal {
         Goal::Figures | Goal::Nearly => {}
@@ -165,31 +163,40 @@ fn download(name: &str, parts: &Array) -> Result<(), JsValue> {
     call("download", &[name.into(), parts.into(), kind.into()]).map(drop)
 }
 
-/// The parts of an archive of files.
+/// The parts of an archive of files, which a worker packs.
 async fn zipped(files: &JsValue) -> Result<Array, JsValue> {
-    let mut packed = Vec::new();
-    for file in Array::from(files).iter() {
-        let name = get(&file, "name").as_string().unwrap_or_default();
-        let bytes: Uint8Array = get(&file, "bytes").dyn_into()?;
-        let checksum = crc32fast::hash(&bytes.to_vec());
-        let short: Uint8Array = ask("pack", &[bytes.clone().into()]).await?.dyn_into()?;
-        packed.push((name, checksum, bytes.length() as usize, short.to_vec()));
-    }
-    let files: Vec<Packed<'_>> = packed
-        .iter()
-        .map(|(name, checksum, size, bytes)| Packed {
+    let files = Array::from(&ask("packFiles", std::slice::from_ref(files)).await?);
+    let number = |file: &JsValue, key: &str| get(file, key).as_f64().unwrap_or_default();
+    let names: Vec<String> =
+        files.iter().map(|file| get(&file, "name").as_string().unwrap_or_default()).collect();
+    let packed: Vec<Packed<'_>> = (files.iter().zip(&names))
+        .map(|(file, name)| Packed {
             name,
-            checksum: *checksum,
-            size: *size,
-            bytes,
+            checksum: number(&file, "checksum") as u32,
+            size: number(&file, "size") as usize,
+            packed: number(&get(&file, "packed"), "size") as usize,
         })
         .collect();
-    let pieces = pieces(&files).map_err(|error| JsValue::from_str(&error.to_string()))?;
-    Ok(pieces
-        .iter()
-        .map(|piece| match piece {
-            Piece::Own(bytes) => Uint8Array::from(bytes.as_slice()),
-            Piece::File(bytes) => Uint8Array::from(*bytes),
-        })
-        .collect())
+    let pieces = pieces(&packed).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let part = |piece: &Piece| match piece {
+        Piece::Own(bytes) => Uint8Array::from(bytes.as_slice()).into(),
+        Piece::File(place) => get(&files.get(*place as u32), "packed"),
+    };
+    Ok(pieces.iter().map(part).collect())
+}
+
+/// A project as the engine takes it. Thousands of photographs become objects of the browser's piece by piece: the page
+/// does not stand still meanwhile.
+async fn as_project(mut listed: Listed) -> Result<Object, JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::new().serialize_missing_as_null(true);
+    let all = Array::new();
+    for photos in std::mem::take(&mut listed.photos).chunks(PIECE) {
+        for photo in photos {
+            all.push(&photo.serialize(&serializer)?);
+        }
+        ask("pause", &[]).await?;
+    }
+    let project: Object = listed.serialize(&serializer)?.dyn_into()?;
+    Reflect::set(&project, &"photos".into(), &all)?;
+    Ok(project)
 }

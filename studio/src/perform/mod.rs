@@ -29,7 +29,7 @@ const ENGLISH: &str = include_str!("../../../www/studio/text/en.json");
 /// Milliseconds between a change and its keeping: what an owner does meanwhile is kept with it.
 const SAVED_AFTER: i32 = 300;
 /// Milliseconds between the last change and new figures.
-const RENEWED_AFTER: i32 = 400;
+const RENEWED_AFTER: i32 = 150;
 /// Milliseconds after which an owner who changes nothing has paused: the engine is busy for seconds then.
 const LEARNED_AFTER: i32 = 4_000;
 

@@ -60,6 +60,11 @@ fn an_owner_changes_a_gallery_while_it_is_served() {
     assert_eq!(text("wrong"), "This token is not that of the service's owner.");
     assert!(seen["classes"].as_u64() > Some(10), "{seen}");
     assert_eq!(text("focus"), "Classes");
+    assert!(text("failed").starts_with("Pictures added: 0;"), "{seen}");
+    assert_eq!(
+        (text("stayed"), text("range")),
+        ("Gadget", "A threshold is a number from −1 to 1.")
+    );
     assert!(
         text("added").starts_with("Pictures added: 2; known already: 0.\nLeft out: broken.png: "),
         "{seen}"
@@ -78,7 +83,10 @@ fn an_owner_changes_a_gallery_while_it_is_served() {
     assert_eq!(text("rejected"), "Rejected: 2.");
     assert!(text("left").contains("No correction waits."), "{seen}");
     assert!(text("figures").starts_with("Entries"), "{seen}");
-    assert!(!text("measured").is_empty() && !text("learned").is_empty(), "{seen}");
+    for said in ["measured", "learned"] {
+        let is_sentence = |line: &str| line.ends_with('.') && !line.contains("  ");
+        assert!(!text(said).is_empty() && text(said).lines().all(is_sentence), "{seen}");
+    }
     assert_eq!(text("downloaded"), "gallery.bin");
     assert_eq!((&seen["reloaded"], &seen["forgotten"]), (&json!(true), &json!(0)));
     assert_eq!((&seen["overflow"], &seen["small"]), (&json!(0), &json!([0, 0, 0, 0])));

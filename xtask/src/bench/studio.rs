@@ -43,7 +43,8 @@ pub(crate) fn studio(options: &[&str]) -> anyhow::Result<()> {
         "longest task, ms",
         "tasks above 50 ms",
         "memory, MB",
-        "new figures after a change, s",
+        "figures after a change, s",
+        "figures learned anew, s",
     ];
     let mut table = Table::new(&columns).digits("MB each", 2);
     for count in [photographs, 0] {
@@ -63,6 +64,7 @@ pub(crate) fn studio(options: &[&str]) -> anyhow::Result<()> {
                 "long_tasks",
                 "page_mb",
                 "change_s",
+                "learned_s",
             ];
             table.row(keys.map(of).to_vec());
         }

@@ -65,7 +65,7 @@ function missing(field, text) {
 
 // --- Pictures that are added
 
-/** Sends pictures to a class, many in one request; says what came of them. */
+/** Sends pictures to a class, many in one request: what is said of them, and whether any came into the class. */
 async function send(files, label) {
   const told = { added: 0, known: 0, left: [] };
   let done = 0;
@@ -81,7 +81,7 @@ async function send(files, label) {
   }
   const lines = [say("add.done", told)];
   if (told.left.length > 0) lines.push(say("add.left", { left: told.left.join("\n") }));
-  return lines.join("\n");
+  return { said: lines.join("\n"), came: told.added + told.known > 0 };
 }
 
 async function sendSome(files, label, told) {
@@ -111,8 +111,9 @@ function adding(label) {
     const to = label ?? name.input.value;
     if (!to.trim()) return missing(name.input, say("choose.class"));
     if (chosen.length === 0) return missing(files, say("choose.files"));
-    const said = await send([...chosen], to);
-    await page.view();
+    const { said, came } = await send([...chosen], to);
+    // Where nothing came of it, name and pictures stay as they were given.
+    if (came) await page.view();
     return said;
   };
   box.append(button(say("add.do"), () => add(files.files), { className: "main" }));
@@ -219,6 +220,8 @@ function facts(one) {
   another.addEventListener("click", () => row().firstChild.focus());
   const least = make("input", { type: "number", min: -1, max: 1, step: "any", value: one.min_similarity === null ? "" : Number(one.min_similarity.toPrecision(6)) });
   const save = button(say("describe.save"), async () => {
+    // What is no number reads as empty, which takes the threshold away.
+    if (!least.checkValidity()) return missing(least, say("describe.range"));
     const metadata = Object.fromEntries(Object.keys(one.metadata).map((name) => [name, null]));
     for (const { children: [name, text] } of rows.children) if (name.value.trim()) metadata[name.value.trim()] = text.value;
     const min_similarity = least.value === "" ? null : Number(least.value);

@@ -152,7 +152,7 @@ fn learning(
         let mut gallery = current.clone();
         before(&mut gallery).map_err(refused)?;
         let outcome = adapt_and_calibrate(&mut gallery, &options).map_err(refused)?;
-        Ok((gallery, More { lines: Some(outcome.lines()), ..More::default() }))
+        Ok((gallery, More { lines: Some(outcome.sentences()), ..More::default() }))
     })
 }
 
