@@ -79,12 +79,9 @@ impl PackedMatrix {
         self.blocks = Some(map);
     }
 
-    /// Where `width` rows go, which are a line of pixels.
-    fn place(&self, width: usize) -> Place {
-        match self.blocks {
-            Some(map) => map.place(),
-            None => Place::rows(width, self.columns),
-        }
+    /// Where rows go.
+    fn place(&self) -> Place {
+        self.blocks.map_or_else(|| Place::rows(self.columns), BlockedMap::place)
     }
 
     /// See [`tile_height`].
@@ -115,7 +112,7 @@ impl PackedMatrix {
             return self.multiply_row(x, activation, residual, out);
         }
         let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(self.tile_height());
-        let place = self.place(1);
+        let place = self.place();
         let height = if self.blocks.is_some() { 1 } else { self.tile_height() };
         let lines = threads::piece(out.len() / place.line, height, (most / place.rows).max(1));
         let step = self.row_step();
@@ -162,7 +159,7 @@ impl PackedMatrix {
         for_chunks(out, count, |index, out| {
             let columns = index * count..index * count + out.len();
             let residual = residual.map(|r| &r[columns.clone()]);
-            let place = Place::rows(1, out.len());
+            let place = Place::rows(out.len());
             let (matrix, step) = (self, self.rows);
             dispatch(Block {
                 x,
@@ -193,8 +190,8 @@ impl PackedMatrix {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let (made, place) = (width * self.rows, self.place(width));
-        let line = place.line;
+        let (made, place) = (width * self.rows, self.place());
+        let line = self.blocks.map_or(width * self.columns, BlockedMap::line);
         let lines = threads::piece(out.len() / line, 1, BLOCK_VALUES / made.max(1));
         let step = self.row_step();
         for_chunks(out, lines * line, |index, out| {
@@ -254,10 +251,17 @@ pub(super) struct Place {
     pub(super) block: usize,
 }
 
+/// Where a row goes: its line, and which of that it is.
+#[derive(Clone, Copy)]
+struct Spot {
+    line: usize,
+    row: usize,
+}
+
 impl Place {
-    /// Row by row.
-    fn rows(rows: usize, columns: usize) -> Self {
-        Self { rows, line: rows * columns, start: 0, step: columns, block: BLOCK }
+    /// Row by row, each a line.
+    fn rows(columns: usize) -> Self {
+        Self { rows: 1, line: columns, start: 0, step: columns, block: BLOCK }
     }
 }
 
@@ -342,6 +346,8 @@ impl Block<'_> {
         let (vectors, _) = S::as_simd_f32s(values);
         let (steps, _) = vectors.as_chunks::<VECTORS>();
         let mut row = 0;
+        // Where the next tile goes, which is a division for the last alone.
+        let mut spot = Spot { line: 0, row: 0 };
         while row < count {
             let left = count - row;
             let height = if left + TILE / 7 >= TILE && TILE <= count {
@@ -351,24 +357,25 @@ impl Block<'_> {
             } else {
                 SMALL_TILE
             };
-            let start = row.min(count.saturating_sub(height));
-            if height > count {
-                self.tile::<S, 1, GATED, VECTORS>(simd, row, first, steps);
-                row += 1;
-            } else if height == TILE {
-                self.tile::<S, TILE, GATED, VECTORS>(simd, start, first, steps);
-                row = start + TILE;
-            } else if HALF < TILE && height == HALF {
-                self.tile::<S, HALF, GATED, VECTORS>(simd, start, first, steps);
-                row = start + HALF;
-            } else {
-                self.tile::<S, SMALL_TILE, GATED, VECTORS>(simd, start, first, steps);
-                row = start + SMALL_TILE;
+            let height = if height > count { 1 } else { height };
+            let start = row.min(count - height);
+            if start < row {
+                spot = Spot { line: start / self.place.rows, row: start % self.place.rows };
             }
+            spot = if height == 1 {
+                self.tile::<S, 1, GATED, VECTORS>(simd, start, first, steps, spot)
+            } else if height == TILE {
+                self.tile::<S, TILE, GATED, VECTORS>(simd, start, first, steps, spot)
+            } else if HALF < TILE && height == HALF {
+                self.tile::<S, HALF, GATED, VECTORS>(simd, start, first, steps, spot)
+            } else {
+                self.tile::<S, SMALL_TILE, GATED, VECTORS>(simd, start, first, steps, spot)
+            };
+            row = start + height;
         }
     }
 
-    /// `TILE` rows of one panel's columns.
+    /// `TILE` rows of one panel's columns, of which the first goes to a spot; that of the row behind them.
     #[inline(always)]
     fn tile<S: Simd, const TILE: usize, const GATED: bool, const VECTORS: usize>(
         &mut self,
@@ -376,7 +383,8 @@ impl Block<'_> {
         row: usize,
         first: usize,
         steps: &[[S::f32s; VECTORS]],
-    ) {
+        spot: Spot,
+    ) -> Spot {
         let depth = steps.len();
         let lines: [&[f32]; TILE] =
             std::array::from_fn(|tile| &self.x[(row + tile) * self.step..][..depth]);
@@ -408,12 +416,12 @@ impl Block<'_> {
         };
         let column = first - self.columns.start;
         let Place { rows, line, start, step, block } = self.place;
-        let (mut number, mut pixel) = (row / rows, row % rows);
+        let mut spot = spot;
         for (tile, sums) in sums.into_iter().enumerate() {
-            let to = number * line + start + pixel * step;
-            pixel += 1;
-            if pixel == rows {
-                (number, pixel) = (number + 1, 0);
+            let to = spot.line * line + start + spot.row * step;
+            spot.row += 1;
+            if spot.row == rows {
+                spot = Spot { line: spot.line + 1, row: 0 };
             }
             let at = (row + tile) * columns + column;
             let residual = self.residual.map(|residual| &residual[at..at + valid]);
@@ -439,6 +447,7 @@ impl Block<'_> {
                 }
             }
         }
+        spot
     }
 }
 
