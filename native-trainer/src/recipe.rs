@@ -160,6 +160,12 @@ impl Recipe {
             None => files::read(path, RECIPE_LIMIT)
                 .map_err(|error| error.wanted(files::wanted::RECIPE))?,
         };
+        if let Some(kind) = files::kind_of_bytes(&bytes) {
+            return Err(invalid(format!(
+                "this is {kind}, and no text; give {}",
+                files::wanted::RECIPE
+            )));
+        }
         let text = String::from_utf8(bytes)
             .map_err(|error| invalid(format!("not UTF-8 text; save it as UTF-8: {error}")))?;
         let text = text.trim_start_matches(files::MARK);

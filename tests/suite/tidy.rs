@@ -304,7 +304,7 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 4] = [
             &["cost", "socket"],
             &["link"],
             &["worker"],
-            &["author"],
+            &["crowd", "join"],
             &["door", "hub"],
             &["runner"],
             &["tests"],
@@ -314,6 +314,7 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 4] = [
     (
         "native-trainer/src/service",
         &[
+            &["seat"],
             &["http", "log", "metrics", "schema"],
             &["problem"],
             &["auth", "change", "fitting", "limits", "multipart", "tls"],

@@ -196,6 +196,7 @@ const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0
 
 // Workers that prepare photographs: as many as there are processors, and no more than come in beside each other.
 const preparers = [];
+const stopped = new WeakSet();
 const waiting = new Map();
 let number = 0;
 
@@ -211,6 +212,8 @@ function newPreparer() {
   worker.onerror = (event) => {
     event.preventDefault();
     preparers.splice(preparers.indexOf(worker), 1);
+    worker.terminate();
+    stopped.add(worker);
     for (const [number, { of, reject }] of waiting) {
       if (of !== worker) continue;
       waiting.delete(number);
@@ -224,8 +227,17 @@ function newPreparer() {
 // What a worker answers next about a photograph.
 const answerOf = (worker, number, message) =>
   new Promise((resolve, reject) => {
+    if (stopped.has(worker)) {
+      reject(new Error("the worker that prepares it stopped"));
+      return;
+    }
     waiting.set(number, { resolve, reject, of: worker });
-    worker.postMessage({ number, ...message });
+    try {
+      worker.postMessage({ number, ...message });
+    } catch (error) {
+      waiting.delete(number);
+      reject(error);
+    }
   });
 
 /** The id of a photograph, and whether the browser keeps it; rejected where the browser cannot show it. */
@@ -238,7 +250,6 @@ async function prepare(source) {
   const worker = preparers.length < most ? newPreparer() : preparers[own % preparers.length];
   const { id } = await answerOf(worker, own, { file });
   const name = hex(id);
-  let isWanted = false;
   try {
     // Another worker keeps it just now.
     while (coming.has(name)) await coming.get(name).catch(() => {});
@@ -248,7 +259,6 @@ async function prepare(source) {
       fresh.add(name);
       return { id, kept: true };
     }
-    isWanted = true;
     const keeping = keep(worker, own, name, file);
     coming.set(name, keeping);
     try {
@@ -257,7 +267,8 @@ async function prepare(source) {
       coming.delete(name);
     }
   } finally {
-    if (!isWanted) worker.postMessage({ number: own, letGo: true });
+    // Else the worker would wait for what becomes of it; once it knows, it hears no more.
+    worker.postMessage({ number: own, letGo: true });
   }
 }
 
@@ -382,8 +393,8 @@ function packFiles(files) {
       event.preventDefault();
       reject(new Error(event.message || "the worker that packs could not be started"));
     };
+    worker.postMessage(files, files.map(({ bytes }) => bytes.buffer));
   });
-  worker.postMessage(files, files.map(({ bytes }) => bytes.buffer));
   return packed.finally(() => worker.terminate());
 }
 

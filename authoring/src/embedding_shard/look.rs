@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use models::gallery::{ContentId, Crop};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
@@ -63,12 +63,31 @@ pub fn look_at(
 }
 
 /// Of photographs that a shard keeps, those that are other ones now, or can be used now and could not, by their places.
-pub fn changed(photos: &dyn Photos, kept: &[(usize, Option<ContentId>)]) -> Vec<usize> {
-    let is_changed = |(place, id): &(usize, Option<ContentId>)| match id {
-        Some(id) => !photos.bytes(*place).is_ok_and(|bytes| ContentId::of(&bytes) == *id),
-        None => decoded(photos, *place).is_ok(),
+///
+/// # Errors
+///
+/// One cannot be read for a reason that may be gone at the next try: what is embedded of it is not given up for that.
+pub fn changed(
+    photos: &dyn Photos,
+    kept: &[(usize, Option<ContentId>)],
+) -> anyhow::Result<Vec<usize>> {
+    let passing = |error: &PictureError| {
+        anyhow!("{error}; what is embedded is kept: give the same command again")
     };
-    kept.par_iter().filter(|kept| is_changed(kept)).map(|(place, _)| *place).collect()
+    let is_changed = |(place, id): &(usize, Option<ContentId>)| match id {
+        Some(id) => match photos.bytes(*place) {
+            Ok(bytes) => Ok((ContentId::of(&bytes) != *id).then_some(*place)),
+            Err(error) if is_of_the_system(&error) => Err(passing(&error)),
+            Err(_gone) => Ok(Some(*place)),
+        },
+        None => match decoded(photos, *place) {
+            Ok(_) => Ok(Some(*place)),
+            Err(error) if is_of_the_system(&error) => Err(passing(&error)),
+            Err(_as_before) => Ok(None),
+        },
+    };
+    let all: Vec<Option<usize>> = kept.par_iter().map(is_changed).collect::<anyhow::Result<_>>()?;
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// Whether a file could not be read for a reason that may be gone at the next try: rights, handles, a disk of the network.

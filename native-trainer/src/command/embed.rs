@@ -12,6 +12,7 @@ use authoring::embedding_shard::{
 };
 use authoring::{Networks, Photos};
 use clap::Args;
+use models::gallery::ContentId;
 
 use super::gallery::{BEGUN, Crops, Wanted, digest_of_model, spelled};
 use crate::cli::{DeviceKind, Embedder, size};
@@ -177,7 +178,7 @@ impl Arguments {
         if !self.out.exists() {
             return Ok(Before::None);
         }
-        match whole(&self.out, head, wanted) {
+        match whole(&self.out, head) {
             Ok((old, _)) if old.shard != head.shard || old.difference(head).is_some() => {
                 let what = match old.difference(head) {
                     Some(what) => format!("a shard of {what}"),
@@ -185,17 +186,23 @@ impl Arguments {
                 };
                 bail!("{out}: is {what}; take it away, or choose another name")
             }
-            Ok((_, changed)) => Ok(match changed.first() {
-                Some(first) => Before::Changed(*first, changed.len()),
-                None => Before::Whole,
-            }),
+            Ok((_, kept)) => {
+                let changed = changed(wanted, &kept)?;
+                Ok(match changed.first() {
+                    Some(first) => Before::Changed(*first, changed.len()),
+                    None => Before::Whole,
+                })
+            }
             Err(error @ (ShardError::Cut | ShardError::Damaged | ShardError::Version)) => {
                 eprintln!("note: {out}: {error}: it is made anew");
                 Ok(Before::None)
             }
             Err(ShardError::Other) => {
-                let what = files::kind_of(&self.out).unwrap_or("there already");
-                bail!("{out}: is {what} and no embedding shard; choose another name")
+                let what = files::kind_of(&self.out).map_or_else(
+                    || "is there already and is".to_owned(),
+                    |kind| format!("is {kind} and"),
+                );
+                bail!("{out}: {what} no embedding shard; choose another name")
             }
             Err(error) => bail!("{out}: {error}"),
         }
@@ -226,8 +233,11 @@ fn begun(out: &Path) -> anyhow::Result<PathBuf> {
     Ok(out.with_file_name(name + BEGUN))
 }
 
-/// What a file is of that is a whole shard, and those of its pictures that are other ones now, by their places.
-fn whole(path: &Path, own: &Head, wanted: &Wanted) -> Result<(Head, Vec<usize>), ShardError> {
+/// Pictures that a shard keeps, by their places.
+type Contents = Vec<(usize, Option<ContentId>)>;
+
+/// What a file is of that is a whole shard, and its pictures where it is this one.
+fn whole(path: &Path, own: &Head) -> Result<(Head, Contents), ShardError> {
     let mut pieces = Pieces::open(BufReader::with_capacity(BUFFER, File::open(path)?))?;
     let head = pieces.head().clone();
     let mut kept = Vec::new();
@@ -236,8 +246,8 @@ fn whole(path: &Path, own: &Head, wanted: &Wanted) -> Result<(Head, Vec<usize>),
     }
     // Another shard has other places.
     let is_own = head.shard == own.shard && head.difference(own).is_none();
-    let kept: Vec<_> = head.places().zip(kept).filter(|_| is_own).collect();
-    Ok((head, changed(wanted, &kept)))
+    let kept = head.places().zip(kept).filter(|_| is_own).collect();
+    Ok((head, kept))
 }
 
 /// A shard on its way into its file.
@@ -312,14 +322,16 @@ impl Begun {
             let places = self.head.places().skip(done);
             let kept: Vec<_> =
                 places.zip(placed.iter().map(|placed| placed.photograph.content())).collect();
-            changed(wanted, &kept).is_empty()
+            anyhow::Ok(changed(wanted, &kept)?.is_empty())
         };
         loop {
             (self.done, self.writing) = (pieces.count(), pieces.go_on());
             let end = pieces.whole();
             match pieces.next_piece() {
-                Ok(Some(placed)) if !is_as_it_was(self.done, &placed) => return Ok(end),
                 Ok(Some(placed)) => {
+                    if !is_as_it_was(self.done, &placed)? {
+                        return Ok(end);
+                    }
                     for photograph in placed.into_iter().map(|placed| placed.photograph) {
                         match photograph.kept {
                             Kept::Embedded(_) => drop(self.shown.insert(photograph.label)),

@@ -108,13 +108,21 @@ impl Kept {
             }
             let role: String = row.try_get(1)?;
             let tables = TABLES.map(|table| format!("{name}_{table}"));
-            let sequences =
-                NUMBERED.map(|(table, column)| format!("{name}_{table}_{column}_seq"));
+            // Long names are cut by the server, which knows how.
+            let (of, columns): (Vec<String>, Vec<&str>) = NUMBERED
+                .iter()
+                .map(|(table, column)| (format!("{name}_{table}"), *column))
+                .unzip();
+            let asked = "SELECT pg_get_serial_sequence(t, c) FROM unnest($1::text[], $2::text[]) s(t, c)";
+            let mut sequences: Vec<String> = Vec::new();
+            for row in client.query(asked, &[&of, &columns])? {
+                sequences.extend(row.try_get::<_, Option<String>>(0)?);
+            }
             let may = "SELECT
                  (SELECT bool_and(has_table_privilege(t, p)) FROM unnest($1::text[]) t,
                      unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p)
-                 AND (SELECT bool_and(has_sequence_privilege(s, 'USAGE')) FROM unnest($2::text[]) s)";
-            let row = client.query_one(may, &[&&tables[..], &&sequences[..]])?;
+                 AND coalesce((SELECT bool_and(has_sequence_privilege(s, 'USAGE')) FROM unnest($2::text[]) s), true)";
+            let row = client.query_one(may, &[&&tables[..], &sequences])?;
             if row.try_get::<_, bool>(0)? {
                 return Ok(());
             }

@@ -16,10 +16,9 @@ use models::operators::Activation;
 use models::preprocess::Preprocess;
 
 use super::error::LinkError;
+pub(super) use super::error::MAX_REPLICAS;
 use super::message::{MAX_WEIGHTS_HEAD, PICTURE_HEAD, Room};
 
-/// Most replicas of a run.
-pub(super) const MAX_REPLICAS: usize = 256;
 /// Most pictures of a message.
 const MAX_PICTURES: u64 = 1 << 16;
 

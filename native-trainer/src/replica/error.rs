@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use authoring::label::on_one_line;
 use thiserror::Error;
 
-use super::cost::MAX_REPLICAS;
 use crate::terminal::reason;
 
+/// Most replicas of a run.
+pub(super) const MAX_REPLICAS: usize = 256;
 /// Characters of another side's words, or of what is said about its bytes, that are shown.
 const SHOWN: usize = 500;
 

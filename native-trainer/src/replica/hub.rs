@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
@@ -16,7 +16,7 @@ use models::weights::{NamedTensor, Weights};
 use super::Replica;
 use super::cost::MAX_REPLICAS;
 use super::error::{LinkError, ReplicaError};
-use super::join::{Invitation, call_again};
+use super::join::{Invitation, Peer};
 use super::link::Link;
 use super::message::{MAX_WEIGHTS_HEAD, Message, Room};
 use super::trust::Trust;
@@ -24,14 +24,16 @@ use super::worker::{backward, host, receive_begin, serve};
 
 /// What is told at most between two steps.
 const TOLD: usize = 100;
+/// Between two calls to a worker that was lost.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The replicas of a run; see the [module above](super).
 #[derive(Debug)]
 pub struct Hub(Arc<Inner>);
 
 #[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) invitation: Arc<Invitation>,
+struct Inner {
+    invitation: Arc<Invitation>,
     /// In the order of their places.
     peers: Mutex<Vec<Peer>>,
     /// Workers that were lost and wait for their places.
@@ -42,63 +44,6 @@ pub(super) struct Inner {
     names: Vec<String>,
     /// Who was lost and who came back, in words that nobody has taken yet.
     told: Mutex<Vec<String>>,
-}
-
-#[derive(Debug)]
-pub(super) struct Peer {
-    /// Among all replicas, of which this process is the first.
-    place: usize,
-    name: String,
-    /// Of a worker.
-    address: Option<String>,
-    link: Link,
-}
-
-impl Peer {
-    pub(super) fn worker(place: usize, address: &str, link: Link) -> Self {
-        Self { place, name: format!("worker {address}"), address: Some(address.to_owned()), link }
-    }
-
-    /// Waits until it has made the network.
-    pub(super) fn ready(&mut self) -> Result<(), ReplicaError> {
-        let ready = self.expect("ready", Room::NONE, |message| match message {
-            Message::Ready => Ok(()),
-            other => Err(other),
-        });
-        ready.map_err(|error| match (error, &self.address) {
-            (ReplicaError::Lost { source: source @ LinkError::Busy, .. }, Some(address)) => {
-                ReplicaError::Busy { address: address.clone(), source }
-            }
-            (error, _) => error,
-        })
-    }
-
-    /// Tells it how many share a batch from now on, and throws away what it said before.
-    fn regroup(&mut self, replicas: usize) -> Result<(), LinkError> {
-        self.link.send(Message::Regroup(replicas))?;
-        self.link.settle()
-    }
-
-    pub(super) fn lost(&self, source: LinkError) -> ReplicaError {
-        ReplicaError::Lost { name: self.name.clone(), source }
-    }
-
-    pub(super) fn send(&mut self, message: Message) -> Result<(), ReplicaError> {
-        self.link.send(message).map_err(|error| self.lost(error))
-    }
-
-    /// Waits for a message of the wanted kind, with as much room as it needs and no more.
-    pub(super) fn expect<T>(
-        &mut self,
-        expected: &'static str,
-        room: Room,
-        wanted: impl FnOnce(Message) -> Result<T, Message>,
-    ) -> Result<T, ReplicaError> {
-        let received = self.link.receive(room.only(expected));
-        let message = received.map_err(|error| self.lost(error))?;
-        wanted(message)
-            .map_err(|other| self.lost(LinkError::unexpected(expected, other.head().name())))
-    }
 }
 
 /// The part of `count` things that falls to one of several replicas; the first ones get what is
@@ -449,4 +394,33 @@ impl Pass {
         };
         (0..self.own.len()).map(output).collect()
     }
+}
+
+/// Calls a worker that was lost until it is there again, or the run is over.
+fn call_again(run: Weak<Inner>, place: usize, address: String) {
+    let spawned = std::thread::Builder::new().name("call again".to_owned()).spawn(move || {
+        let mut told = String::new();
+        loop {
+            std::thread::sleep(AGAIN);
+            let Some(invitation) = run.upgrade().map(|run| run.invitation.clone()) else { return };
+            let joined = invitation.join(place, &address);
+            let Some(run) = run.upgrade() else { return };
+            match joined {
+                Ok(peer) => return run.came_back(peer),
+                // Not there yet, or gone again before it was ready.
+                Err(ReplicaError::Connect { .. }) => (),
+                Err(error) => {
+                    let reason = error.reason();
+                    if reason != told {
+                        run.tell(format!(
+                            "worker {address} is there again and cannot join: {reason}; it is asked again until it can"
+                        ));
+                        told = reason;
+                    }
+                }
+            }
+        }
+    });
+    // Without a thread it stays lost.
+    drop(spawned);
 }

@@ -5,24 +5,20 @@
 //! between two epochs ([`Hub::admit`](super::Hub::admit)).
 
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Weak;
 use std::time::Duration;
 
 use models::model_file::Architecture;
 use models::operators::mixed::HalfFloat;
 
 use super::error::{LinkError, ReplicaError};
-use super::hub::{Inner, Peer};
 use super::link::Link;
-use super::message::{Begin, Message};
+use super::message::{Begin, Message, Room};
 use super::trust::{Access, Trust};
 
 /// The port that `magpie worker` listens at where none is named.
 pub const PORT: u16 = 7500;
 /// How long a connection may take.
 const CONNECTED: Duration = Duration::from_secs(10);
-/// Between two calls to a worker that was lost.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// An address as it was given, with the port of a worker where none is named.
 ///
@@ -97,7 +93,7 @@ impl Invitation {
     }
 
     /// A worker that is ready for a place.
-    fn join(&self, place: usize, address: &str) -> Result<Peer, ReplicaError> {
+    pub(super) fn join(&self, place: usize, address: &str) -> Result<Peer, ReplicaError> {
         let mut peer = Peer::worker(place, address, self.call(address)?);
         // How many share a batch it is told when it takes its place.
         peer.send(self.begin(place, 2))?;
@@ -106,33 +102,62 @@ impl Invitation {
     }
 }
 
-/// Calls a worker that was lost until it is there again, or the run is over.
-pub(super) fn call_again(run: Weak<Inner>, place: usize, address: String) {
-    let spawned = std::thread::Builder::new().name("call again".to_owned()).spawn(move || {
-        let mut told = String::new();
-        loop {
-            std::thread::sleep(AGAIN);
-            let Some(invitation) = run.upgrade().map(|run| run.invitation.clone()) else { return };
-            let joined = invitation.join(place, &address);
-            let Some(run) = run.upgrade() else { return };
-            match joined {
-                Ok(peer) => return run.came_back(peer),
-                // Not there yet, or gone again before it was ready.
-                Err(ReplicaError::Connect { .. }) => (),
-                Err(error) => {
-                    let reason = error.reason();
-                    if reason != told {
-                        run.tell(format!(
-                            "worker {address} is there again and cannot join: {reason}; it is asked again until it can"
-                        ));
-                        told = reason;
-                    }
-                }
+/// Another replica, as the first one has it.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Among all replicas, of which this process is the first.
+    pub(super) place: usize,
+    pub(super) name: String,
+    /// Of a worker.
+    pub(super) address: Option<String>,
+    pub(super) link: Link,
+}
+
+impl Peer {
+    pub(super) fn worker(place: usize, address: &str, link: Link) -> Self {
+        Self { place, name: format!("worker {address}"), address: Some(address.to_owned()), link }
+    }
+
+    /// Waits until it has made the network.
+    pub(super) fn ready(&mut self) -> Result<(), ReplicaError> {
+        let ready = self.expect("ready", Room::NONE, |message| match message {
+            Message::Ready => Ok(()),
+            other => Err(other),
+        });
+        ready.map_err(|error| match (error, &self.address) {
+            (ReplicaError::Lost { source: source @ LinkError::Busy, .. }, Some(address)) => {
+                ReplicaError::Busy { address: address.clone(), source }
             }
-        }
-    });
-    // Without a thread it stays lost.
-    drop(spawned);
+            (error, _) => error,
+        })
+    }
+
+    /// Tells it how many share a batch from now on, and throws away what it said before.
+    pub(super) fn regroup(&mut self, replicas: usize) -> Result<(), LinkError> {
+        self.link.send(Message::Regroup(replicas))?;
+        self.link.settle()
+    }
+
+    pub(super) fn lost(&self, source: LinkError) -> ReplicaError {
+        ReplicaError::Lost { name: self.name.clone(), source }
+    }
+
+    pub(super) fn send(&mut self, message: Message) -> Result<(), ReplicaError> {
+        self.link.send(message).map_err(|error| self.lost(error))
+    }
+
+    /// Waits for a message of the wanted kind, with as much room as it needs and no more.
+    pub(super) fn expect<T>(
+        &mut self,
+        expected: &'static str,
+        room: Room,
+        wanted: impl FnOnce(Message) -> Result<T, Message>,
+    ) -> Result<T, ReplicaError> {
+        let received = self.link.receive(room.only(expected));
+        let message = received.map_err(|error| self.lost(error))?;
+        wanted(message)
+            .map_err(|other| self.lost(LinkError::unexpected(expected, other.head().name())))
+    }
 }
 
 /// To the first of an address' places that answers.

@@ -10,7 +10,8 @@ use models::weights::Weights;
 
 use super::Replica;
 use super::error::{LinkError, ReplicaError};
-use super::hub::{Hub, Peer, share};
+use super::hub::{Hub, share};
+use super::join::Peer;
 use super::message::{Message, Room};
 use crate::embedding::Runs;
 

@@ -72,7 +72,10 @@ fn encryption(error: Error) -> LinkError {
 fn in_words(error: &Error) -> &'static str {
     match error {
         Error::InvalidCertificate(reason) => match reason {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            // Of one that vouches for itself the other reason is that it is one of an authority.
+            CertificateError::UnknownIssuer
+            | CertificateError::BadSignature
+            | CertificateError::Other(_) => {
                 "its certificate is none of those that were given, and none of them has signed it"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

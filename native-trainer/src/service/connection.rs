@@ -18,9 +18,10 @@ use tokio::sync::watch;
 
 use super::Service;
 use super::http::{Body, Call, Response, empty};
-use super::limits::{Seat, drain};
+use super::limits::drain;
 use super::problem::{Answered, Kind, Problem};
 use super::routes::{Way, Who};
+use super::seat::Seat;
 use super::tls::Tls;
 use crate::cli::no_port;
 use crate::publishing::connections::{Busy, Watched};

@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 
 pub(crate) use hyper::body::Bytes;
 
-use super::limits::Seat;
+use super::seat::Seat;
 
 /// An answer.
 pub(crate) type Response = hyper::Response<Body>;

@@ -4,7 +4,7 @@
 //! being answered. Bodies on their way are bounded by the connections and by the bytes of all together, and each has to
 //! come at a least speed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Body;
@@ -13,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::http::{Bytes, next};
 use super::problem::{Answered, Kind, Problem};
-use crate::publishing::connections::{AtWork, Busy};
+use super::seat::Seat;
+use crate::publishing::connections::Busy;
 
 /// Limits that an owner may set.
 #[derive(Debug, Clone)]
@@ -55,32 +56,13 @@ pub(crate) struct Held {
     pub(crate) share: Arc<Vec<OwnedSemaphorePermit>>,
 }
 
-/// A request's place among those that are worked on.
-pub(crate) struct Seat {
-    busy: Busy,
-    requests: Arc<Semaphore>,
-    /// None while its body comes: its connection may make room for another then.
-    held: Mutex<Option<(OwnedSemaphorePermit, AtWork)>>,
-}
-
-impl Seat {
-    /// Takes the place.
-    fn enter(&self) -> Answered<()> {
-        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_full| {
-            Problem::new(
-                Kind::Busy,
-                "as many requests as may be are worked on; ask again in a second",
-            )
-        })?;
-        let held = Some((place, self.busy.begin()));
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
-        Ok(())
+/// Takes a place.
+fn take(seat: &Seat) -> Answered<()> {
+    if seat.enter() {
+        return Ok(());
     }
-
-    /// Gives it back.
-    fn leave(&self) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
+    let detail = "as many requests as may be are worked on; ask again in a second";
+    Err(Problem::new(Kind::Busy, detail))
 }
 
 impl Budget {
@@ -100,8 +82,8 @@ impl Budget {
     /// [`Kind::Busy`]
     pub(crate) fn enter(&self, busy: &Busy) -> Answered<Seat> {
         let (busy, requests) = (busy.clone(), Arc::clone(&self.requests));
-        let seat = Seat { busy, requests, held: Mutex::new(None) };
-        seat.enter()?;
+        let seat = Seat::new(busy, requests);
+        take(&seat)?;
         Ok(seat)
     }
 
@@ -124,7 +106,7 @@ impl Budget {
         };
         seat.leave();
         let held = self.read_alone(headers, body).await?;
-        seat.enter()?;
+        take(seat)?;
         Ok(held)
     }
 
@@ -239,9 +221,9 @@ mod tests {
         let place = enter().unwrap();
         place.leave();
         let other = enter().unwrap();
-        assert_eq!(place.enter().unwrap_err().kind, Kind::Busy);
+        assert!(!place.enter());
         drop(other);
-        place.enter().unwrap();
+        assert!(place.enter());
         assert_eq!(enter().map(|_| ()).unwrap_err().kind, Kind::Busy);
     }
 }

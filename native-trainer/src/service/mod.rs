@@ -29,6 +29,7 @@ mod problem;
 mod queue;
 mod routes;
 mod schema;
+mod seat;
 mod store;
 mod tls;
 mod types;

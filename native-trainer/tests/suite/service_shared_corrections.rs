@@ -1,8 +1,8 @@
 //! Corrections by visitors in a database: one queue of all services on a gallery, entries in the transaction that takes them
 //! out of it, nothing lost or added twice by a kill.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -135,12 +135,12 @@ fn a_kill_loses_no_correction_in_postgres_and_adds_none_twice() {
     let other = serve(&server, &shop);
     for round in 0..4_usize {
         let mut killed = serve(&server, &shop);
-        let done = AtomicBool::new(false);
+        let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         // Each is what was answered: what was sent, and whether it was accepted.
         let answered: Vec<(Value, bool)> = std::thread::scope(|scope| {
             let sending: Vec<_> = (0..2)
                 .map(|thread| {
-                    let (host, done) = (killed.host.clone(), &done);
+                    let (host, done, count) = (killed.host.clone(), &done, &count);
                     scope.spawn(move || {
                         let mut answered = Vec::new();
                         for number in 0..14 {
@@ -162,6 +162,7 @@ fn a_kill_loses_no_correction_in_postgres_and_adds_none_twice() {
                             let decided = exchange(&host, &decide);
                             let is_accepted = decided.is_some_and(|decided| decided.status == 200);
                             answered.push((id, is_accepted));
+                            count.fetch_add(1, Ordering::Relaxed);
                             if !is_accepted {
                                 break;
                             }
@@ -170,7 +171,12 @@ fn a_kill_loses_no_correction_in_postgres_and_adds_none_twice() {
                     })
                 })
                 .collect();
-            std::thread::sleep(Duration::from_millis(400 + 90 * round as u64));
+            // On a slow machine the first answer takes seconds.
+            let begin = Instant::now();
+            while count.load(Ordering::Relaxed) == 0 && begin.elapsed() < Duration::from_mins(1) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            std::thread::sleep(Duration::from_millis(90 * round as u64));
             let _ = killed.child.kill();
             done.store(true, Ordering::Relaxed);
             sending.into_iter().flat_map(|one| one.join().expect("a client")).collect()
@@ -202,6 +208,9 @@ fn no_flood_comes_through_several_services_in_postgres_and_the_database_may_go()
     let (mut server, shop) = open();
     let (one, two) = (serve(&server, &shop), serve(&server, &shop));
     let both = [&one, &two];
+    // A slow machine sends no more than is let in again meanwhile: few are left at the start.
+    let few = "UPDATE shop_rate SET count = 20, seen = clock_timestamp()";
+    server.client().batch_execute(few).expect("a rate");
     let refused = (0..400)
         .map(|number| both[number % 2].correct("Gem", &numbered(number)))
         .find(|answer| answer.status != 200)
@@ -210,7 +219,7 @@ fn no_flood_comes_through_several_services_in_postgres_and_the_database_may_go()
     let wait: u64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=2).contains(&wait), "{wait}");
     let waiting = one.waiting().len();
-    assert!((120..390).contains(&waiting), "{waiting}");
+    assert!((20..390).contains(&waiting), "{waiting}");
     server.stop();
     for service in both {
         assert_eq!(service.correct("Gem", &numbered(500)).problem(), "database");

@@ -2,9 +2,11 @@
 
 use clap::{Args, ValueEnum};
 use models::gallery::{AnswerRule, Calibration, Gallery, Source, Test};
+use serde_json::{Value, json};
 
 use super::{ENTRIES, PICTURES, many};
 pub(super) use authoring::adaptation::{rule_name, shown};
+use authoring::calibration::Share;
 
 /// Entries that vote by default.
 pub(super) const NEIGHBORS: usize = 5;
@@ -237,6 +239,19 @@ pub(super) fn stale(gallery: &Gallery) -> Option<String> {
         "note: the threshold {} {when} this change; measure it again by `magpie gallery calibrate --write`",
         least_text(gallery.calibration(), least)
     ))
+}
+
+/// A share with its counts and interval, for machines.
+pub(super) fn counted(share: Share) -> Value {
+    json!({"count": share.count, "of": share.of, "interval": share.interval()})
+}
+
+/// The same as a sentence shows it.
+pub(super) fn told(share: Share) -> String {
+    let Share { count, of } = share;
+    let Some(value) = share.value() else { return "not measured: there are none".to_owned() };
+    let [low, high] = share.interval().map(|bound| 100.0 * bound);
+    format!("{:.2} % ({count} of {of}; {low:.1} to {high:.1} %)", 100.0 * value)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use models::gallery::{
 };
 use serde_json::{Value, json};
 
-use super::answer::{NEIGHBORS, Rule, TestKind, rule_name, source_text, test_text};
+use super::answer::{NEIGHBORS, Rule, TestKind, counted, rule_name, source_text, test_text, told};
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, noun, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
@@ -493,17 +493,4 @@ fn without(gallery: &Gallery, content: ContentId) -> anyhow::Result<Gallery> {
     let mut others = gallery.clone();
     others.remove_images(&[content])?;
     Ok(others)
-}
-
-/// A share with its counts and interval, for machines.
-fn counted(share: Share) -> Value {
-    json!({"count": share.count, "of": share.of, "interval": share.interval()})
-}
-
-/// The same as a sentence shows it.
-fn told(share: Share) -> String {
-    let Share { count, of } = share;
-    let Some(value) = share.value() else { return "not measured: there are none".to_owned() };
-    let [low, high] = share.interval().map(|bound| 100.0 * bound);
-    format!("{:.2} % ({count} of {of}; {low:.1} to {high:.1} %)", 100.0 * value)
 }

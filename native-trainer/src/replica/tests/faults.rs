@@ -413,9 +413,9 @@ fn strangers_in_a_hurry_push_out_no_guest_that_is_slow() {
         // It may have been pushed out already.
         let _ = elsewhere.try_write(b"magpie\0\x03\x01");
         held.extend([elsewhere, stranger("127.0.0.1")]);
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(30));
     }
-    assert!(held.len() > 100, "{} strangers", held.len());
+    assert!(held.len() > 64, "{} strangers", held.len());
     guest.write_all(&own).unwrap();
     let mut greeting = [0; 9 + NONCE];
     guest.read_exact(&mut greeting).unwrap();

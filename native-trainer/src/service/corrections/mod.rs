@@ -249,10 +249,13 @@ impl Corrections {
             return rates().admit(from, now).map_err(too_many);
         };
         // Addresses stay in the memory of the service that they have come to.
-        rates().check(from, now).map_err(too_many)?;
-        database.admit()?;
-        rates().take(from, now);
-        Ok(())
+        {
+            // Taken before the database is asked: of many that come at once no more pass than may.
+            let mut rates = rates();
+            rates.check(from, now).map_err(too_many)?;
+            rates.take(from, now);
+        }
+        database.admit().inspect_err(|_refused| rates().give_back(from))
     }
 
     /// Keeps a correction; it is on the disk when this returns. `false` where it was there, or was decided, already. One

@@ -75,6 +75,13 @@ impl Rates {
         }
         self.addresses.insert(from, Left { count: left - 1.0, seen: now });
     }
+
+    /// One that was taken has not come.
+    pub(super) fn give_back(&mut self, from: Option<IpAddr>) {
+        if let Some(left) = from.and_then(|from| self.addresses.get_mut(&from)) {
+            left.count += 1.0;
+        }
+    }
 }
 
 /// Whom an address stands for: of IPv6 a household has a network of 64 bits.
