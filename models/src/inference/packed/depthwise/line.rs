@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::super::{Placement, activated, activated_value, load, store};
-use super::{BLOCK, Blocked, Depthwise, Input, TILE};
+use super::{BLOCK, Blocked, Depthwise, Input, TILE, tile_width};
 
 /// Vectors of channels whose sums are held at once, where it is one output pixel's.
 const PART_VECTORS: usize = 4;
@@ -463,18 +463,6 @@ impl Line<'_> {
             }
         }
         self.out[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
-    }
-}
-
-/// Output pixels that are worked on at once by [`Line::taps`]: as many as leave the fewest of a line to be worked out
-/// twice.
-const fn tile_width(out_width: usize) -> usize {
-    if out_width < 7 {
-        TILE
-    } else if out_width.next_multiple_of(7) < out_width.next_multiple_of(8) {
-        7
-    } else {
-        8
     }
 }
 

@@ -20,6 +20,18 @@ const TILE: usize = 4;
 /// the cache, and the padding is there like any pixel.
 const BLOCKED_WIDTH: usize = 40;
 
+/// Output pixels that are worked on at once by vectors of more than four values: as many as leave the fewest of a line to be worked out
+/// twice.
+const fn tile_width(out_width: usize) -> usize {
+    if out_width < 7 {
+        TILE
+    } else if out_width.next_multiple_of(7) < out_width.next_multiple_of(8) {
+        7
+    } else {
+        8
+    }
+}
+
 /// Channels of a block: a cache line.
 pub(super) const BLOCK: usize = 16;
 
