@@ -30,13 +30,13 @@ pub(crate) struct Packed<'a> {
     /// Bytes of the file.
     pub(crate) size: usize,
     /// Bytes of the file by deflate, or as it is where these are [`Self::size`].
-    pub(crate) packed: usize,
+    pub(crate) stored: usize,
 }
 
 impl Packed<'_> {
     /// How it is packed, as the format numbers it.
     const fn method(&self) -> u16 {
-        if self.packed == self.size { 0 } else { 8 }
+        if self.stored == self.size { 0 } else { 8 }
     }
 
     /// What stands before the file and in the list of all.
@@ -46,7 +46,7 @@ impl Packed<'_> {
             head.extend(number.to_le_bytes());
         }
         head.extend(self.checksum.to_le_bytes());
-        head.extend(number(self.packed)?.to_le_bytes());
+        head.extend(number(self.stored)?.to_le_bytes());
         head.extend(number(self.size)?.to_le_bytes());
         head.extend(short(self.name.len())?.to_le_bytes());
         // No extra field.
@@ -76,7 +76,7 @@ pub(crate) fn pieces(files: &[Packed<'_>]) -> Result<Vec<Piece>, ZipError> {
         let mut before = b"PK\x03\x04".to_vec();
         before.extend(head);
         before.extend(file.name.as_bytes());
-        at = at.saturating_add(before.len()).saturating_add(file.packed);
+        at = at.saturating_add(before.len()).saturating_add(file.stored);
         pieces.push(Piece::Own(before));
         pieces.push(Piece::File(place));
     }
@@ -129,7 +129,7 @@ mod tests {
 
     fn stored<'a>(name: &'a str, bytes: &'a [u8]) -> Given<'a> {
         let (checksum, size) = (crc32fast::hash(bytes), bytes.len());
-        (Packed { name, checksum, size, packed: size }, bytes)
+        (Packed { name, checksum, size, stored: size }, bytes)
     }
 
     /// What `unzip` reads: the end, the list, and each file behind its own head.
@@ -141,7 +141,7 @@ mod tests {
             name: "a/tüte.txt",
             checksum: crc32fast::hash(b"hello"),
             size: 5,
-            packed: deflated.len(),
+            stored: deflated.len(),
         };
         let bytes = archive(&[stored("index.html", b"<p>"), (packed, &deflated)]);
         let long = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;

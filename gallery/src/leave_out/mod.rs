@@ -161,13 +161,11 @@ impl Gallery {
     ) -> Result<Vec<Vec<Trial>>, GalleryError> {
         let (entries, asked) = (self.entries().collect::<Vec<_>>(), self.asked_places());
         let series = Series::of(self, &entries);
-        match folds {
-            Some(folds) => self.in_folds(folds, &entries, &series, &asked, rules),
-            None => {
-                let rows = Compared::Index(self.index());
-                Ok(Around::of(self, rows, &entries, &series).ask_all(&asked, rules))
-            }
+        if let Some(folds) = folds {
+            return self.in_folds(folds, &entries, &series, &asked, rules);
         }
+        let rows = Compared::Index(self.index());
+        Ok(Around::of(self, rows, &entries, &series).ask_all(&asked, rules))
     }
 
     /// Positions of the entries that [`Self::leave_one_out`] asks, in the order of its trials.

@@ -442,21 +442,19 @@ fn a_client_that_says_nothing_or_half_holds_nobody_up() {
     }
     held.push(TcpStream::connect(&server.host).expect("a connection"));
     let begin = Instant::now();
-    // Those that wait for their bodies have all places; a probe is answered nevertheless.
-    while server.post("/v1/recognize", "image/png", &picture).status != 429 {
-        assert!(begin.elapsed() < Duration::from_secs(5), "no request was told to come again");
+    // Those that wait for their bodies have no place: whoever comes is answered at once.
+    for _ in 0..3 {
+        assert_eq!(server.post("/v1/recognize", "image/png", &picture).status, 200);
+        assert_eq!(server.get("/v1/gallery").status, 200);
     }
-    let busy = server.get("/v1/gallery");
-    assert_eq!((busy.problem().as_str(), busy.header("retry-after")), ("busy", "1"));
     assert_eq!(server.get("/healthz").status, 200);
     let mut text = String::new();
     held[0].set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
     let mut line = BufReader::new(&held[0]);
     line.read_line(&mut text).expect("an answer");
     assert!(text.starts_with("HTTP/1.1 408"), "{text}");
-    while server.post("/v1/recognize", "image/png", &picture).status != 200 {
-        assert!(begin.elapsed() < Duration::from_secs(20), "the places are free again");
-    }
+    assert!(begin.elapsed() >= Duration::from_secs(4), "{:?}", begin.elapsed());
+    assert_eq!(server.post("/v1/recognize", "image/png", &picture).status, 200);
 }
 
 #[test]

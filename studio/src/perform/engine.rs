@@ -174,7 +174,7 @@ async fn zipped(files: &JsValue) -> Result<Array, JsValue> {
             name,
             checksum: number(&file, "checksum") as u32,
             size: number(&file, "size") as usize,
-            packed: number(&get(&file, "packed"), "size") as usize,
+            stored: number(&get(&file, "packed"), "size") as usize,
         })
         .collect();
     let pieces = pieces(&packed).map_err(|error| JsValue::from_str(&error.to_string()))?;

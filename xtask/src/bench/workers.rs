@@ -183,8 +183,9 @@ impl Run<'_> {
             String::from_utf8_lossy(&output.stderr)
         );
         let text = std::fs::read_to_string(self.out.join("metrics.jsonl"))?;
-        let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let last = records.filter(|record| record["kind"] == "epoch").last();
+        let mut records =
+            text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let last = records.find(|record| record["kind"] == "epoch");
         match last.as_ref().and_then(|record| record["ips"].as_f64()) {
             Some(rate) => Ok(rate),
             None => bail!("the run has no figure of its speed"),

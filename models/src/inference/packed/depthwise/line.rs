@@ -43,7 +43,9 @@ impl Lines<'_> {
     /// Kernels and strides that no network here is made of.
     #[inline(always)]
     pub(super) fn run_any(self) {
-        self.each(|line| line.run_any());
+        self.each(|line| {
+            line.run_any();
+        });
     }
 
     #[inline(always)]
