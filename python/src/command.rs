@@ -57,6 +57,7 @@ impl Audience for Listener {
         self.hear("progress", what, done, of)
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime")]
     fn still(&self) -> Heard {
         match Python::attach(|py| py.check_signals()) {
             Ok(()) => Heard::GoOn,

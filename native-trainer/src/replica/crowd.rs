@@ -70,7 +70,7 @@ fn network(address: IpAddr) -> IpAddr {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() >> OWN_BITS << OWN_BITS).into()
         }
-        address => address,
+        address @ IpAddr::V4(_) => address,
     }
 }
 

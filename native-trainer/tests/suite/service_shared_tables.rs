@@ -20,6 +20,50 @@ fn refused(server: &Server, shop: &Shop, more: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("a text")
 }
 
+/// What stands in the tables, what brings it back where copies do not, and what a service says that is started then.
+const FAULTS: [(&str, &str, &str); 12] = [
+    ("UPDATE shop_service SET schema = 3", "UPDATE shop_service SET schema = 2", "version 3"),
+    ("UPDATE shop_service SET schema = -1", "UPDATE shop_service SET schema = 2", "version -1"),
+    (
+        "UPDATE shop_service SET version = -9, place = 2",
+        "UPDATE shop_service SET version = 1, place = 1",
+        "version -9",
+    ),
+    (
+        "UPDATE shop_journal SET change = '{\"kind\": \"eat\"}'",
+        "",
+        "change 1 of the journal cannot be read",
+    ),
+    (
+        "UPDATE shop_journal SET change = '{\"kind\": \"remove_class\", \"class\": \"nobody\"}'",
+        "",
+        "its journal cannot be done again",
+    ),
+    (
+        "UPDATE shop_journal SET change = replace(change, '\"mug\"', '\"mu\\u202eg\"')",
+        "",
+        "the name of a class holds U+202E",
+    ),
+    (
+        "UPDATE shop_journal SET change = regexp_replace(change, '\"thumbnail\":\"[^\"]*\"', '\"thumbnail\":\"AAAA\"')",
+        "",
+        "its thumbnail is no picture",
+    ),
+    (
+        "UPDATE shop_service SET version = 1125899906842624",
+        "UPDATE shop_service SET version = 1",
+        "version 1125899906842624 of the gallery is none that changes lead to",
+    ),
+    (
+        "UPDATE shop_files SET bytes = set_byte(bytes, 200, 7)",
+        "",
+        "the database's file of the gallery is damaged",
+    ),
+    ("UPDATE shop_files SET piece = 1", "UPDATE shop_files SET piece = 0", "piece 0 of its file"),
+    ("UPDATE shop_generations SET length = 9e18", "", "a file of 9000000000000000000 bytes"),
+    ("DELETE FROM shop_service", "", "the service's row is gone"),
+];
+
 #[test]
 fn what_the_database_in_postgres_should_not_hold_is_refused() {
     let (server, shop) = open();
@@ -43,52 +87,7 @@ fn what_the_database_in_postgres_should_not_hold_is_refused() {
     let mut client = server.client();
     let version = service.get("/v1/gallery").json()["version"].as_u64().expect("a version");
     assert_eq!(version, 1);
-    for (change, back, at_start) in [
-        ("UPDATE shop_service SET schema = 3", "UPDATE shop_service SET schema = 2", "version 3"),
-        ("UPDATE shop_service SET schema = -1", "UPDATE shop_service SET schema = 2", "version -1"),
-        (
-            "UPDATE shop_service SET version = -9, place = 2",
-            "UPDATE shop_service SET version = 1, place = 1",
-            "version -9",
-        ),
-        (
-            "UPDATE shop_journal SET change = '{\"kind\": \"eat\"}'",
-            "",
-            "change 1 of the journal cannot be read",
-        ),
-        (
-            "UPDATE shop_journal SET change = '{\"kind\": \"remove_class\", \"class\": \"nobody\"}'",
-            "",
-            "its journal cannot be done again",
-        ),
-        (
-            "UPDATE shop_journal SET change = replace(change, '\"mug\"', '\"mu\\u202eg\"')",
-            "",
-            "the name of a class holds U+202E",
-        ),
-        (
-            "UPDATE shop_journal SET change = regexp_replace(change, '\"thumbnail\":\"[^\"]*\"', '\"thumbnail\":\"AAAA\"')",
-            "",
-            "its thumbnail is no picture",
-        ),
-        (
-            "UPDATE shop_service SET version = 1125899906842624",
-            "UPDATE shop_service SET version = 1",
-            "version 1125899906842624 of the gallery is none that changes lead to",
-        ),
-        (
-            "UPDATE shop_files SET bytes = set_byte(bytes, 200, 7)",
-            "",
-            "the database's file of the gallery is damaged",
-        ),
-        (
-            "UPDATE shop_files SET piece = 1",
-            "UPDATE shop_files SET piece = 0",
-            "piece 0 of its file",
-        ),
-        ("UPDATE shop_generations SET length = 9e18", "", "a file of 9000000000000000000 bytes"),
-        ("DELETE FROM shop_service", "", "the service's row is gone"),
-    ] {
+    for (change, back, at_start) in FAULTS {
         // What was right comes back from copies.
         client
             .batch_execute(

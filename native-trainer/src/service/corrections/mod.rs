@@ -200,10 +200,13 @@ fn too_many(wait: Duration) -> Problem {
     problem
 }
 
+/// What becomes of corrections that are accepted: the change of the gallery, and its record with its key.
+type Accepted = (Change, (String, String));
+
 /// Where corrections wait.
 enum Place {
-    File(File),
-    Database(Database),
+    File(Box<File>),
+    Database(Box<Database>),
 }
 
 /// All corrections of a service.
@@ -225,7 +228,7 @@ impl Corrections {
     ///
     /// A file that cannot be read or written, is damaged, or is of another extractor.
     pub(crate) fn open(folder: &Path, gallery: &Gallery) -> anyhow::Result<Self> {
-        Ok(Self::at(Place::File(File::open(folder, gallery)?)))
+        Ok(Self::at(Place::File(Box::new(File::open(folder, gallery)?))))
     }
 
     /// The corrections of a gallery in a database, whose tables are there.
@@ -234,7 +237,8 @@ impl Corrections {
     ///
     /// A database that cannot be reached.
     pub(crate) fn shared((address, name): (&str, &str), gallery: &Gallery) -> anyhow::Result<Self> {
-        Ok(Self::at(Place::Database(Database::open(address, name, gallery.dim())?)))
+        let database = Database::open(address, name, gallery.dim())?;
+        Ok(Self::at(Place::Database(Box::new(database))))
     }
 
     /// Whether another correction may come from an address. Addresses of this machine are those of a proxy, and of many.
@@ -321,9 +325,7 @@ impl Corrections {
         &self,
         ids: &[EntryId],
         to: Option<String>,
-    ) -> Option<
-        impl FnOnce(&Gallery, &mut Changing<'_>) -> Answered<(Change, (String, String))> + Send + use<>,
-    > {
+    ) -> Option<impl FnOnce(&Gallery, &mut Changing<'_>) -> Answered<Accepted> + Send + use<>> {
         let Place::Database(database) = &self.place else { return None };
         let (dim, ids) = (database.dim, ids.to_vec());
         Some(move |gallery: &Gallery, changing: &mut Changing<'_>| {
