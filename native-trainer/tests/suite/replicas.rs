@@ -5,36 +5,28 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use models::backbone::BackboneConfig;
-use models::backbone::ResNetConfig;
-use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::ExtractorConfig;
-use models::model_file::Architecture;
-use models::neck::NeckConfig;
 use serde_json::json;
 
-use crate::stranger::{
-    self, Stranger, backbone, begin_with, message, picture, weights, weights_of,
-};
+use crate::stranger::{self, Stranger, backbone, message, picture, weights};
 use crate::world::{World, fail, succeed};
 
 /// A running `magpie worker`, which ends with the test.
-struct Worker {
+pub(crate) struct Worker {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Worker {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
-    fn with(arguments: &[&str]) -> Self {
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         Self::at(&[&["--port", "0"][..], arguments].concat())
     }
 
-    fn at(arguments: &[&str]) -> Self {
+    pub(crate) fn at(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
             .arg("worker")
             .args(arguments)
@@ -48,14 +40,14 @@ impl Worker {
     }
 
     /// The next thing that it tells.
-    fn tells(&mut self) -> String {
+    pub(crate) fn tells(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("a line");
         line
     }
 
     /// The most memory that it has had, in bytes.
-    fn peak(&self) -> u64 {
+    pub(crate) fn peak(&self) -> u64 {
         if !cfg!(target_os = "linux") {
             return 0;
         }
@@ -451,106 +443,4 @@ fn a_run_goes_on_alone_once_its_only_worker_is_stopped() {
     worker.tells();
     let (recipe, next) = (world.recipe(&pictures, 1), world.path("next"));
     succeed(&[&"train", &"-c", &recipe, &"--output", &next, &"--worker", &worker.address]);
-}
-
-/// What has to be known and what is trusted, from the command line on.
-#[test]
-fn a_worker_asks_for_a_secret_and_is_known_by_its_certificate() {
-    let world = World::new();
-    let pictures = world.pictures("pictures", 4, 4);
-    let recipe = world.recipe(&pictures, 1);
-    let secret = world.write("secret", "0123456789abcdef0123456789abcdef\n");
-    let other = world.write("other", "another-one-that-is-long-enough\n");
-    let file = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name);
-        path.to_str().expect("text").to_owned()
-    };
-    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
-    let secret = secret.to_str().expect("text");
-    let worker =
-        Worker::with(&["--secret-file", secret, "--certificate", &certificate, "--key", &key]);
-    let run = world.path("run");
-    let train = |extra: &[&str]| {
-        let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
-            &"train",
-            &"-c",
-            &recipe,
-            &"--output",
-            &run,
-            &"--overwrite",
-            &"--worker",
-            &worker.address,
-        ];
-        words.extend(extra.iter().map(|text| text as &dyn AsRef<std::ffi::OsStr>));
-        crate::world::magpie(&words)
-    };
-    let trusted = ["--worker-certificate", &certificate];
-    let other = other.to_str().expect("text");
-    let renewed = file("renewed.pem");
-    for (words, told) in [
-        (vec![], "TLS is spoken on one side alone"),
-        (vec!["--secret-file", secret], "TLS is spoken on one side alone"),
-        (trusted.to_vec(), "it asks for a secret; give --secret-file"),
-        ([&trusted[..], &["--secret-file", other]].concat(), "it has another secret"),
-        (
-            vec!["--secret-file", secret, "--worker-certificate", &renewed],
-            "no encrypted connection: its certificate is none of those",
-        ),
-    ] {
-        let output = train(&words);
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{errors}");
-        let told = format!("worker {}: ", worker.address)
-            + if told.starts_with("TLS") { "" } else { told };
-        assert!(errors.contains(&told), "{words:?}: {errors}");
-    }
-    for _ in 0..2 {
-        let output = train(&[&trusted[..], &["--secret-file", secret]].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-    let refused = fail(&[&"worker", &"--address", &"0.0.0.0", &"--port", &"0"]);
-    assert!(refused.contains("give --secret-file, or listen at 127.0.0.1"), "{refused}");
-}
-
-/// What a step takes stays below what the worker may take, however many pictures it is given.
-#[cfg(target_os = "linux")]
-#[test]
-fn the_largest_step_that_is_taken_stays_within_the_memory() {
-    let extractor = |backbone| {
-        Architecture::Extractor(ExtractorConfig { backbone, neck: Some(NeckConfig::BnNeck) })
-    };
-    let residual = ResNetConfig { width: 16, ..ResNetConfig::resnet50() };
-    let detector = DetectorConfig {
-        variant: DetectorVariant::Second,
-        backbone: DetectorBackbone::PpLcNet,
-        backbone_scale: 0.25,
-        neck_channels: 16,
-        num_classes: 1,
-        head_blocks: 1,
-        fused: false,
-    };
-    for (architecture, side) in [
-        (extractor(backbone(0.25)), 64),
-        (extractor(backbone(1.0)), 96),
-        (extractor(BackboneConfig::ResNet(residual)), 64),
-        (Architecture::Detector(detector), 64),
-    ] {
-        let worker = Worker::with(&["--memory", "200"]);
-        let before = worker.peak();
-        let begun = || {
-            let mut guest = Stranger::greeted(&worker.address);
-            guest.say(&message(&begin_with(&architecture), &[]));
-            assert_eq!(guest.hears()["kind"], "ready");
-            guest
-        };
-        let most = begun().most_pictures(side);
-        begun().step_of(weights_of(&architecture), side, most);
-        let taken = worker.peak() - before;
-        println!("{most} pictures of {side}, {} MB", taken / 1_000_000);
-        // Not so careful that nothing can be computed.
-        assert!(
-            (40_000_000..200_000_000).contains(&taken),
-            "{taken} bytes with {most} pictures of {side} for {architecture:?}"
-        );
-    }
 }
