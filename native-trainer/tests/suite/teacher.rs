@@ -1,15 +1,18 @@
 //! A network taught by another on pictures that nobody labeled.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::world::{World, fail, succeed};
 
-/// Changes the small world's recipe to learn from a teacher alone.
-fn taught(teacher: &Path) -> Vec<String> {
+/// Changes the small world's recipe to learn from a teacher alone, by these losses.
+fn taught(teacher: &Path, losses: &[&str]) -> Vec<String> {
     let teacher = teacher.display();
+    let losses: Vec<String> =
+        losses.iter().map(|kind| format!("{{ kind = \"{kind}\" }}")).collect();
     [
         "-o".to_owned(),
-        "extractor.losses=[{ kind = \"teacher_cosine\" }, { kind = \"teacher_relations\" }]".into(),
+        format!("extractor.losses=[{}]", losses.join(", ")),
         "-o".to_owned(),
         format!("extractor.teacher={{ weights = \"{teacher}\" }}"),
         "-o".to_owned(),
@@ -22,6 +25,12 @@ fn recall(model: &Path, pictures: &Path) -> f64 {
     let json = succeed(&[&"eval", &"--extractor", &model, &"--query", &pictures, &"--json"]);
     let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
     metrics["recall1"].as_f64().expect("a number")
+}
+
+/// The mean of a term's averages over some epochs, from the log.
+fn mean(log: &str, epochs: RangeInclusive<usize>, name: &str) -> f64 {
+    let count = epochs.clone().count() as f64;
+    epochs.map(|epoch| term(log, epoch, name)).sum::<f64>() / count
 }
 
 /// The average of a term over an epoch, from the log.
@@ -50,24 +59,40 @@ fn a_student_learns_classes_that_it_was_never_told() {
         })
         .collect();
     let unlabeled = world.write("unlabeled.txt", list);
-    let student = world.path("student");
     let train = format!("extractor.train={}", unlabeled.display());
-    let changes = taught(&teacher);
-    let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
-        vec![&"train", &"-c", &recipe, &"--output", &student, &"-o", &"epochs=60", &"-o", &train];
-    arguments.extend::<[&dyn AsRef<std::ffi::OsStr>; 2]>([&"-o", &"schedule.learning_rate=0.2"]);
-    arguments.extend(changes.iter().map(|change| change as &dyn AsRef<std::ffi::OsStr>));
-    let log = succeed(&arguments);
-    for (name, share) in [("DistanceLoss", 0.5), ("RKDLoss", 0.8)] {
-        let (first, last) = (term(&log, 1, name), term(&log, 60, name));
+    let (both, relations) = (["teacher_cosine", "teacher_relations"], ["teacher_relations"]);
+    // A batch of eight pictures has relations of its own, so that single epochs say little of them, and a cosine
+    // that is learned beside them outweighs them.
+    for (run, losses, name, share) in [
+        ("student", &both[..], "DistanceLoss", 0.6),
+        ("of relations", &relations[..], "RKDLoss", 0.85),
+    ] {
+        let student = world.path(run);
+        let changes = taught(&teacher, losses);
+        let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
+            &"train",
+            &"-c",
+            &recipe,
+            &"--output",
+            &student,
+            &"-o",
+            &"epochs=60",
+            &"-o",
+            &train,
+            &"-o",
+            &"schedule.learning_rate=0.2",
+        ];
+        arguments.extend(changes.iter().map(|change| change as &dyn AsRef<std::ffi::OsStr>));
+        let log = succeed(&arguments);
+        let (first, last) = (mean(&log, 1..=5, name), mean(&log, 41..=60, name));
         assert!(last < share * first, "{name} went from {first} to {last}");
+        let recall = recall(&student.join("model.safetensors"), &pictures);
+        assert!(recall > 0.8, "{run}: {recall}");
     }
-    let recall = recall(&student.join("model.safetensors"), &pictures);
-    assert!(recall > 0.8, "{recall}");
 
     // What it has learned begins another run, by the name of its folder.
     let next = world.path("next");
-    let begin = format!("extractor.pretrained={}", student.display());
+    let begin = format!("extractor.pretrained={}", world.path("student").display());
     succeed(&[&"train", &"-c", &recipe, &"--output", &next, &"-o", &"epochs=1", &"-o", &begin]);
 }
 
@@ -110,7 +135,7 @@ fn a_teacher_that_does_not_fit_is_refused_before_anything_is_written() {
         (&no_model, "none.safetensors"),
     ] {
         let run = world.path("run");
-        let changes = taught(teacher);
+        let changes = taught(teacher, &["teacher_cosine", "teacher_relations"]);
         let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
             vec![&"train", &"-c", &recipe, &"--output", &run];
         arguments.extend(changes.iter().map(|change| change as &dyn AsRef<std::ffi::OsStr>));
