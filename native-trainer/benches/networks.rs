@@ -31,10 +31,6 @@ use native_trainer::exchange::export::{Format, network_files};
 /// Seed of the drawn weights.
 const SEED: u64 = 7;
 
-/// Fresh weights have a variance of 1 / (3 · inputs): what passes many layers of them gets too small for a processor to
-/// add at its usual pace, which learned weights do not do. Times this, a layer's results are as large as what it gets.
-const KEEPING: f32 = 1.732_050_8;
-
 /// Made of a file, see above.
 const MOBILECLIP: &str = "mobileclip_s0_256";
 
@@ -101,9 +97,9 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["write", folder, "pp-shitu"] => write(Path::new(folder), &pp_shitu(), 1.0),
+        ["write", folder, "pp-shitu"] => write(Path::new(folder), &pp_shitu()),
         ["write", folder, "imported"] => {
-            write(Path::new(folder), &imported(), KEEPING)?;
+            write(Path::new(folder), &imported())?;
             write_mobileclip(Path::new(folder))
         }
         ["time", folder, runs, only @ ..] => time(Path::new(folder), runs.parse()?, only),
@@ -111,8 +107,12 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Writes networks whose convolutions have fresh weights times a factor.
-fn write(folder: &Path, networks: &[(&str, u32, Architecture)], factor: f32) -> anyhow::Result<()> {
+/// Writes networks with drawn weights.
+///
+/// Extractors' filters are brought to length one. Values then shrink by a constant factor a layer at most. Fresh
+/// filters are shorter: after many layers values are too small for a processor to add at its usual pace, or zero.
+/// Longer ones drive activations to their bounds, where rounding decides the answer.
+fn write(folder: &Path, networks: &[(&str, u32, Architecture)]) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)?;
     let device = Device::flex();
     for (name, side, architecture) in networks {
@@ -123,7 +123,11 @@ fn write(folder: &Path, networks: &[(&str, u32, Architecture)], factor: f32) -> 
                 let mut weights = Weights::from_module(&config.init(&device));
                 for tensor in weights.tensors.values_mut().filter(|tensor| tensor.shape.len() == 4)
                 {
-                    tensor.values.iter_mut().for_each(|value| *value *= factor);
+                    let filter = tensor.shape[1..].iter().product();
+                    for filter in tensor.values.chunks_exact_mut(filter) {
+                        let length = filter.iter().map(|value| value * value).sum::<f32>().sqrt();
+                        filter.iter_mut().for_each(|value| *value /= length);
+                    }
                 }
                 let network = weights.clone().load_into(config.init(&device))?;
                 write_for_others(folder, name, &network, &preprocess)?;
