@@ -417,6 +417,19 @@ fn no_file_says_utils_and_no_line_waits_for_someone() {
 }
 
 #[test]
+fn crates_with_kernels_are_compiled_in_one_piece() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("the workspace");
+    let manifest: toml::Table = manifest.parse().expect("TOML");
+    let packages = &manifest["profile"]["dev"]["package"];
+    for name in ["magpie-gallery", "magpie-nets"] {
+        let package = &packages[name];
+        assert_eq!(package["codegen-units"].as_integer(), Some(1), "{name}");
+        // Incremental compilation cuts a crate apart whatever its code units.
+        assert_eq!(package["incremental"].as_bool(), Some(false), "{name}");
+    }
+}
+
+#[test]
 fn pinned_versions_agree() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
