@@ -134,6 +134,19 @@ pub enum PostgresError {
     )]
     Inconsistent(String),
     /// Rows that are no gallery.
+    /// A text, or several, that no service has written.
+    #[error(
+        "the database has {bytes} bytes of {what}, and no service writes more than {most}; delete such rows there, or put \
+         a copy of the database back"
+    )]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// How long it is.
+        bytes: i64,
+        /// How long it may be.
+        most: i64,
+    },
     #[error(transparent)]
     Gallery(#[from] GalleryError),
     /// Rows that are no gallery, or files that cannot be read or written.
