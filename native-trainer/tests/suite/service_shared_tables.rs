@@ -8,14 +8,14 @@ use crate::service::start;
 use crate::service_changes::picture;
 use crate::service_shared::{add, command, command_at, open, same, serve};
 use crate::sites::Shop;
-use crate::world::fail;
+use crate::world::{ended, fail};
 
 const PNG: &str = "Content-Type: image/png";
 
 /// What a service that does not start says.
 fn refused(server: &Server, shop: &Shop, more: &[&str]) -> String {
     let mut command = command(server, shop, more);
-    let output = command.stderr(Stdio::piped()).output().expect("magpie runs");
+    let output = ended(&mut command);
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).expect("a text")
 }
@@ -212,7 +212,7 @@ fn address_of(role: &str, server: &Server) -> String {
 /// What a service says that does not start with a role.
 fn refused_as(role: &str, server: &Server, shop: &Shop, more: &[&str]) -> String {
     let mut command = command_at(&address_of(role, server), shop, more);
-    let output = command.stderr(Stdio::piped()).output().expect("magpie runs");
+    let output = ended(&mut command);
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).expect("a text")
 }
