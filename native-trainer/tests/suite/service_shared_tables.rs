@@ -258,3 +258,31 @@ fn a_role_that_may_only_read_in_postgres_is_told_at_the_start() {
     let told = refused_as("app-writer", &server, &shop, &[]);
     assert!(told.contains("takes no changes of shop"), "{told}");
 }
+
+#[test]
+fn a_service_of_a_name_of_forty_letters_lies_in_postgres_and_may_be_granted() {
+    let (server, shop) = open();
+    let name = "n".repeat(40);
+    let mut client = server.client();
+    client.batch_execute("CREATE ROLE writer LOGIN").expect("a role");
+    let at = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
+        command.arg("serve").arg(shop.path("site")).args(["--api", "--port", "0", "--name", &name]);
+        command.args(["--server", address, "--corrections"]);
+        command.arg("--token-file").arg(shop.path("token")).stderr(Stdio::null());
+        command
+    };
+    let owner = start(&mut at(&server.address));
+    add(&owner, "mug", 0, &[]).json();
+    // The server cuts the names of sequences: what may be granted says them as they are.
+    client.batch_execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO writer").expect("granted");
+    let output = ended(&mut at(&address_of("writer", &server)));
+    let told = String::from_utf8(output.stderr).expect("a text");
+    let grant = told.split("tables' owner run: ").nth(1).expect("a command").trim();
+    client.batch_execute(grant).expect(grant);
+    let writer = start(&mut at(&address_of("writer", &server)));
+    add(&writer, "mug", 1, &[]).json();
+    let told = writer.correct("Gem", &picture(2, 3)).json();
+    assert_eq!(owner.decide("accept", &json!({"ids": [told["id"]]})).json()["added"], 1);
+    same(&[&owner, &writer]);
+}
