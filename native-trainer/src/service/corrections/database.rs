@@ -236,8 +236,9 @@ mod tests {
         let waiting = AtomicUsize::new(7);
         let database = Database { kept: Mutex::new(kept), dim: 4, waiting };
         let (told, heard) = std::sync::mpsc::channel();
-        let _asking = database.kept();
         std::thread::scope(|scope| {
+            // Goes before the thread is waited for, so that a thread that waits fails the test and does not hang it.
+            let _asking = database.kept();
             scope.spawn(|| told.send(database.len()));
             assert_eq!(heard.recv_timeout(Duration::from_secs(20)), Ok(7));
         });
