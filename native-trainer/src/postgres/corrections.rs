@@ -13,8 +13,14 @@ use postgres::Row;
 use super::PostgresError;
 use super::kept::{Changing, Kept};
 
-/// Most bytes of a text that are read.
-const TEXT: i32 = 16 << 20;
+/// Most bytes of a correction: embeddings of all its parts, a thumbnail and two names take less.
+const CORRECTION: i32 = 4 << 20;
+/// Most bytes of where a correction went: a name of 4096 bytes and an id.
+const WENT: i32 = 16 << 10;
+/// Most bytes of an id; the service's have 32.
+const ID: i32 = 64;
+/// Most bytes of corrections that are read at once. As many as may wait at all have less.
+const AT_ONCE: i64 = 80 << 20;
 
 /// The tables, empty.
 pub(super) fn create(name: &str) -> String {
@@ -55,24 +61,55 @@ pub(crate) struct Chosen {
     pub(crate) decided: Vec<Decided>,
 }
 
-/// A text that may be there, unless it is too long; one that is too long is NULL as it is read.
-fn read(column: &str) -> String {
-    format!("octet_length({column}), CASE WHEN octet_length({column}) <= {TEXT} THEN {column} END")
+/// The length of a text, and the text unless it is too long; NULL stands for one that is.
+fn read(column: &str, most: i32) -> String {
+    format!("octet_length({column}), CASE WHEN octet_length({column}) <= {most} THEN {column} END")
 }
 
-fn text_of(row: &Row, place: usize) -> Result<Option<String>, PostgresError> {
-    let length: Option<i32> = row.try_get(place)?;
-    match length {
-        Some(length) if length > TEXT => {
-            Err(PostgresError::Inconsistent(format!("a correction of {length} bytes")))
+/// What was read so.
+fn text_of(
+    row: &Row,
+    place: usize,
+    most: i32,
+    what: &'static str,
+) -> Result<Option<String>, PostgresError> {
+    let bytes: Option<i32> = row.try_get(place)?;
+    match bytes {
+        Some(bytes) if bytes > most => {
+            Err(PostgresError::TooLong { what, bytes: bytes.into(), most: most.into() })
         }
         _ => Ok(row.try_get(place + 1)?),
     }
 }
 
+fn id_of(row: &Row, place: usize) -> Result<String, PostgresError> {
+    Ok(text_of(row, place, ID, "the id of a correction")?.unwrap_or_default())
+}
+
+/// Those of the corrections that `which` chooses, oldest first. The server leaves out texts from where together they are too
+/// long.
+fn waiting_rows(name: &str, which: &str) -> String {
+    let sum = "sum(octet_length(correction)) OVER (ORDER BY place)";
+    format!(
+        "SELECT place, {}, octet_length(correction), {sum},
+             CASE WHEN octet_length(correction) <= {CORRECTION} AND {sum} <= {AT_ONCE} THEN correction END
+             FROM (SELECT place, id, correction FROM {name}_corrections {which}) chosen ORDER BY place",
+        read("id", ID)
+    )
+}
+
+/// A row of [`waiting_rows`].
 fn waiting_of(row: &Row) -> Result<Waiting, PostgresError> {
-    let correction = text_of(row, 2)?.unwrap_or_default();
-    Ok(Waiting { place: row.try_get(0)?, id: row.try_get(1)?, correction })
+    let id = id_of(row, 1)?;
+    let (bytes, sum): (Option<i32>, Option<i64>) = (row.try_get(3)?, row.try_get(4)?);
+    let too_long = |what, bytes: Option<i64>, most: i64| {
+        let bytes = bytes.filter(|bytes| *bytes > most);
+        bytes.map_or(Ok(()), |bytes| Err(PostgresError::TooLong { what, bytes, most }))
+    };
+    too_long("a correction", bytes.map(i64::from), CORRECTION.into())?;
+    too_long("the corrections that are asked for", sum, AT_ONCE)?;
+    let correction: Option<String> = row.try_get(5)?;
+    Ok(Waiting { place: row.try_get(0)?, id, correction: correction.unwrap_or_default() })
 }
 
 impl Kept {
@@ -100,10 +137,7 @@ impl Kept {
     ) -> Result<(i64, Vec<Waiting>), PostgresError> {
         let total = self.corrections_waiting()?;
         let page = self.asked(|client, name| {
-            let page = format!(
-                "SELECT place, id, {} FROM {name}_corrections ORDER BY place OFFSET $1 LIMIT $2",
-                read("correction")
-            );
+            let page = waiting_rows(name, "ORDER BY place OFFSET $1 LIMIT $2");
             client.query(&page, &[&offset, &limit])?.iter().map(waiting_of).collect()
         });
         Ok((total, page?))
@@ -116,10 +150,7 @@ impl Kept {
     /// [`PostgresError`]
     pub(crate) fn correction(&mut self, id: &str) -> Result<Option<Waiting>, PostgresError> {
         self.asked(|client, name| {
-            let one = format!(
-                "SELECT place, id, {} FROM {name}_corrections WHERE id = $1",
-                read("correction")
-            );
+            let one = waiting_rows(name, "WHERE id = $1 LIMIT 1");
             client.query_opt(&one, &[&id])?.as_ref().map(waiting_of).transpose()
         })
     }
@@ -172,20 +203,18 @@ impl Changing<'_> {
     /// [`PostgresError`]
     pub(crate) fn chosen(&mut self, ids: &[String]) -> Result<Chosen, PostgresError> {
         let name = &self.name;
-        let waiting = format!(
-            "SELECT place, id, {} FROM {name}_corrections WHERE id = ANY($1) ORDER BY place",
-            read("correction")
-        );
+        let waiting = waiting_rows(name, "WHERE id = ANY($1)");
         let decided = format!(
-            "SELECT id, accepted, {} FROM {name}_decisions WHERE id = ANY($1)",
-            read("went")
+            "SELECT accepted, {}, {} FROM {name}_decisions WHERE id = ANY($1)",
+            read("id", ID),
+            read("went", WENT)
         );
         let waiting = self.transaction.query(&waiting, &[&ids])?;
         let waiting: Result<Vec<Waiting>, _> = waiting.iter().map(waiting_of).collect();
         let decided = self.transaction.query(&decided, &[&ids])?;
         let one = |row: &Row| -> Result<Decided, PostgresError> {
-            let went = text_of(row, 2)?;
-            Ok(Decided { id: row.try_get(0)?, accepted: row.try_get(1)?, went })
+            let went = text_of(row, 3, WENT, "a decision")?;
+            Ok(Decided { id: id_of(row, 1)?, accepted: row.try_get(0)?, went })
         };
         let decided: Result<Vec<Decided>, _> = decided.iter().map(one).collect();
         Ok(Chosen { waiting: waiting?, decided: decided? })

@@ -10,8 +10,9 @@ use authoring::picture::BEGINNING;
 use models::gallery::{AdaptationMap, GalleryError, IndexConfig, Match};
 use postgres::{Client, GenericClient};
 
-use super::PostgresError;
 use super::reader::Reader;
+use super::told::LENGTH;
+use super::{PostgresError, schema};
 
 /// Widest vectors that pgvector's graph and lists take, as 32-bit and as 16-bit floats, and as bits.
 const WIDEST: [usize; 3] = [2000, 4000, 64_000];
@@ -367,7 +368,8 @@ impl Reader<'_> {
         );
         let k = plan.k as i64;
         let rows = self.transaction.query(&query, &[&literal(embedding), &plan.classes, &k])?;
-        rows.iter().map(matched).collect()
+        let most = most_similar(embedding);
+        rows.iter().map(|row| matched(row, most)).collect()
     }
 
     /// Those of the entries that the index finds, compared again; and how many it found.
@@ -393,6 +395,7 @@ impl Reader<'_> {
         let (own, asked) =
             (plan.built.codes.of(column, dim), plan.built.codes.of("$1::text::vector", dim));
         let (operator, _) = plan.built.codes.operator();
+        let is_entry = schema::is_entry(column, dim);
         let query = format!(
             "WITH near AS MATERIALIZED (
                  SELECT class, {column} FROM {name}_entries
@@ -401,29 +404,46 @@ impl Reader<'_> {
              best AS (
                  SELECT class, max(-({column} <#> $1::text::vector)) AS similarity FROM near
                      GROUP BY class ORDER BY similarity DESC, class LIMIT $3)
-             SELECT b.class, c.label, b.similarity, (SELECT count(*) FROM near)
+             SELECT b.class, c.label, b.similarity, (SELECT count(*) FROM near),
+                 (SELECT bool_and({is_entry}) FROM near)
                  FROM best b JOIN {name}_classes c USING (class) ORDER BY b.similarity DESC, b.class"
         );
         let (k, limit) = (plan.k as i64, width as i64);
         let rows =
             self.transaction.query(&query, &[&literal(embedding), &plan.classes, &k, &limit])?;
         let seen = match rows.first() {
-            Some(row) => usize::try_from(row.try_get::<_, i64>(3)?).unwrap_or(0),
+            Some(row) if row.try_get::<_, bool>(4)? => {
+                usize::try_from(row.try_get::<_, i64>(3)?).unwrap_or(0)
+            }
+            Some(_) => {
+                let what = "an entry that is compared has no unit length".to_owned();
+                return Err(PostgresError::Inconsistent(what));
+            }
             None => 0,
         };
-        let found: Result<Vec<_>, _> = rows.iter().map(matched).collect();
+        let most = most_similar(embedding);
+        let found: Result<Vec<_>, _> = rows.iter().map(|row| matched(row, most)).collect();
         Ok((found?, seen))
     }
 }
 
-/// A class as a row has it.
-fn matched(row: &postgres::Row) -> Result<(String, Match), PostgresError> {
+/// How similar an entry can be at most to what is asked.
+fn most_similar(asked: &[f32]) -> f64 {
+    let length = asked.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    // The server adds up 32-bit floats.
+    LENGTH.end() * length * 1.001
+}
+
+/// A class as a row has it, no more similar than an entry can be: comparing with every entry, only that tells of one that is
+/// too long.
+fn matched(row: &postgres::Row, most: f64) -> Result<(String, Match), PostgresError> {
     let class = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX);
-    let similarity = row.try_get::<_, f64>(2)? as f32;
-    if !similarity.is_finite() {
+    let similarity = row.try_get::<_, f64>(2)?;
+    // NaN is in no range.
+    if !(-most..=most).contains(&similarity) {
         return Err(PostgresError::Inconsistent(format!("a similarity of {similarity}")));
     }
-    Ok((row.try_get(1)?, Match { class, similarity }))
+    Ok((row.try_get(1)?, Match { class, similarity: similarity as f32 }))
 }
 
 /// Whether the server's pgvector goes on where a filter leaves too few. It says so once it is loaded.

@@ -81,7 +81,8 @@ pub enum PostgresError {
     /// A role that may not make the tables of a service.
     #[error(
         "the role {role} may not make or change the tables of {name}: {said}; let their owner start a service once, or \
-         run GRANT CREATE ON SCHEMA public TO {role}"
+         run GRANT CREATE ON SCHEMA public TO {}",
+        identifier(.role)
     )]
     MayNotKeep {
         /// Name of the gallery.
@@ -133,6 +134,19 @@ pub enum PostgresError {
         "the gallery on the server is inconsistent: {0}; push it again, or put a copy of the database back"
     )]
     Inconsistent(String),
+    /// A text, or several, that no service has written.
+    #[error(
+        "the database has {bytes} bytes of {what}, and no service writes more than {most}; delete such rows there, or put \
+         a copy of the database back"
+    )]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// How long it is.
+        bytes: i64,
+        /// How long it may be.
+        most: i64,
+    },
     /// Rows that are no gallery.
     #[error(transparent)]
     Gallery(#[from] GalleryError),
@@ -184,6 +198,11 @@ impl From<std::io::Error> for PostgresError {
     }
 }
 
+/// A name as SQL takes it, whatever letters it has.
+pub(super) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// What to do about a connection that was not made.
 fn at_connecting(cause: &Cause) -> &'static str {
     let error = cause.downcast_ref::<postgres::Error>();
@@ -215,4 +234,20 @@ fn said(cause: &Cause) -> String {
 /// Why, where it is known.
 fn because(cause: &Cause) -> String {
     cause.source().map_or_else(String::new, |source| format!(": {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_named_so_that_sql_takes_it() {
+        assert_eq!(identifier("app-writer"), "\"app-writer\"");
+        assert_eq!(identifier("a\"; DROP ROLE b"), "\"a\"\"; DROP ROLE b\"");
+        let (name, said) = ("shop".to_owned(), "no".to_owned());
+        let error = PostgresError::MayNotKeep { name, role: "app-writer".to_owned(), said };
+        let told = error.to_string();
+        assert!(told.contains("the role app-writer may not"), "{told}");
+        assert!(told.ends_with("run GRANT CREATE ON SCHEMA public TO \"app-writer\""), "{told}");
+    }
 }

@@ -163,7 +163,8 @@ impl PostgresGallery {
         let mut rows = RowWriter::begin(rows).map_err(sending)?;
         let (mut entries, mut number) = (gallery.entries(), 0);
         while let Some(entry) = entries.advance()? {
-            if !told::is_entry(&entry.embedding) {
+            let is_none = |values: &[f32]| !told::is_entry(values);
+            if is_none(&entry.embedding) || entry.mapped.as_deref().is_some_and(is_none) {
                 return Err(PostgresError::NotPushed(format!("entry {number} has no unit length")));
             }
             let all = [

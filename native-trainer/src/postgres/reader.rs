@@ -171,11 +171,16 @@ impl Reader<'_> {
             Ok(())
         })?;
         let name = self.name;
+        // Only the server compares what is behind the map: it comes from the embedding again.
+        let is_sound = about.map.as_ref().map_or_else(
+            || "1".to_owned(),
+            |map| format!("({})::int", schema::is_entry("mapped::vector", map.values())),
+        );
         let query = format!(
-            "COPY (SELECT class::int, picture::bytea, embedding::vector FROM {name}_entries ORDER BY entry) \
+            "COPY (SELECT class::int, picture::bytea, embedding::vector, {is_sound} FROM {name}_entries ORDER BY entry) \
              TO STDOUT (FORMAT binary)"
         );
-        let mut rows = RowReader::begin(self.transaction.copy_out(&query)?, 3)?;
+        let mut rows = RowReader::begin(self.transaction.copy_out(&query)?, 4)?;
         let mut embedding = Vec::new();
         while let Some(row) = rows.advance()? {
             let class = usize::try_from(row.int(0)?).unwrap_or(usize::MAX);
@@ -186,6 +191,10 @@ impl Reader<'_> {
             let number = gallery.len();
             if embedding.len() == about.dim && !is_entry(&embedding) {
                 let what = format!("entry {number} has no unit length");
+                return Err(PostgresError::Inconsistent(what));
+            }
+            if row.int(3)? != 1 {
+                let what = format!("entry {number} has no unit length behind the map");
                 return Err(PostgresError::Inconsistent(what));
             }
             // Its width, its values and its class are looked at there.

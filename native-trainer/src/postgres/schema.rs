@@ -18,18 +18,26 @@ pub(super) const SCHEMA: i32 = 3;
 /// The check of an entry, by its name in the table.
 const CHECK: &str = "magpie_entry";
 
-/// What a table of entries checks itself, for embeddings of `dim` values.
-fn check_of(dim: usize) -> String {
+/// Whether a vector has so many values and the length of an entry. One that is not finite has not.
+pub(super) fn is_entry(vector: &str, values: usize) -> String {
     let (least, most) = (LENGTH.start(), LENGTH.end());
+    format!("vector_dims({vector}) = {values} AND vector_norm({vector}) BETWEEN {least} AND {most}")
+}
+
+/// What a table of entries checks itself, for embeddings of `dim` values, of which an adapted gallery compares `mapped`.
+fn check_of(dim: usize, mapped: Option<usize>) -> String {
+    let mapped =
+        mapped.map_or_else(String::new, |values| format!(" AND {}", is_entry("mapped", values)));
     format!(
-        "CONSTRAINT {CHECK} CHECK (octet_length(picture) = 16 AND vector_dims(embedding) = {dim}
-             AND vector_norm(embedding) BETWEEN {least} AND {most})"
+        "CONSTRAINT {CHECK} CHECK (octet_length(picture) = 16 AND {}{mapped})",
+        is_entry("embedding", dim)
     )
 }
 
 /// Tables of a gallery that take the place of others later, with `_new` behind their names: for embeddings of `dim` values,
 /// of which an adapted gallery compares `mapped`.
 pub(super) fn create(name: &str, dim: usize, mapped: Option<usize>) -> String {
+    let check = check_of(dim, mapped);
     let mapped =
         mapped.map_or_else(String::new, |values| format!("mapped vector({values}) NOT NULL,"));
     format!(
@@ -41,8 +49,7 @@ pub(super) fn create(name: &str, dim: usize, mapped: Option<usize>) -> String {
              metadata text NOT NULL, min_similarity real, thumbnail bytea NOT NULL);
          CREATE TABLE {name}_entries_new (entry bigint PRIMARY KEY,
              class int NOT NULL REFERENCES {name}_classes_new, picture bytea NOT NULL,
-             embedding vector({dim}) NOT NULL, {mapped} {})",
-        check_of(dim)
+             embedding vector({dim}) NOT NULL, {mapped} {check})"
     )
 }
 
@@ -156,7 +163,7 @@ pub(super) fn migrate(
          UPDATE {name}_gallery SET version = 3, classes = (SELECT count(*) FROM {name}_classes),
              entries = (SELECT count(*) FROM {name}_entries);
          ALTER TABLE {name}_entries ADD {}",
-        check_of(dim)
+        check_of(dim, None)
     );
     change(&mut transaction, &to_3)?;
     Ok(transaction.commit()?)

@@ -8,6 +8,7 @@
 use postgres::error::SqlState;
 use postgres::{Client, Transaction};
 
+use super::error::identifier;
 use super::kept::{Kept, write_file};
 use super::schema::is_there;
 use super::{PostgresError, corrections, lock};
@@ -127,9 +128,10 @@ impl Kept {
                 return Ok(());
             }
             let grant = format!(
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {role}; GRANT USAGE ON SEQUENCE {} TO {role}",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {to}; GRANT USAGE ON SEQUENCE {} TO {to}",
                 tables.join(", "),
-                sequences.join(", ")
+                sequences.join(", "),
+                to = identifier(&role)
             );
             Err(PostgresError::MayNotChange { name: name.to_owned(), role, grant })
         })
@@ -143,9 +145,10 @@ fn refused(client: &mut Client, name: &str, error: postgres::Error) -> PostgresE
     }
     let said =
         error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned());
-    let role = client.query_one("SELECT current_user::text", &[]).and_then(|row| row.try_get(0));
-    let role = role.unwrap_or_else(|_unknown| "that is connected".to_owned());
-    PostgresError::MayNotKeep { name: name.to_owned(), role, said }
+    match client.query_one("SELECT current_user::text", &[]).and_then(|row| row.try_get(0)) {
+        Ok(role) => PostgresError::MayNotKeep { name: name.to_owned(), role, said },
+        Err(error) => error.into(),
+    }
 }
 
 /// Brings tables of version 1 to version 2.

@@ -24,6 +24,8 @@ const LEAST: Duration = Duration::from_millis(100);
 const CLEARED: Duration = Duration::from_secs(1);
 /// Pause after a connection that the system could not hand out, for want of handles or memory.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Between two lines about strangers: whoever may connect shall not fill a log.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
 /// Stack of a run's thread, as the first thread of a process has.
 const STACK: usize = 8 << 20;
 
@@ -60,6 +62,7 @@ pub fn listen(
         is_taken: Mutex::new(false),
         cleared: Condvar::new(),
         crowd: Mutex::default(),
+        strangers: Mutex::default(),
         runs: AtomicU64::new(0),
         threads: Mutex::new(0),
         ended: Condvar::new(),
@@ -94,10 +97,31 @@ struct Door<T> {
     is_taken: Mutex<bool>,
     cleared: Condvar,
     crowd: Mutex<Crowd<TcpStream>>,
+    strangers: Mutex<Strangers>,
     /// Runs that were begun.
     runs: AtomicU64,
     threads: Mutex<usize>,
     ended: Condvar,
+}
+
+/// Who was not greeted, as it is told.
+#[derive(Default)]
+struct Strangers {
+    told: Option<Instant>,
+    /// Those who came since and were not told of.
+    untold: u64,
+}
+
+impl Strangers {
+    /// How many came untold before this one, where it is told of.
+    fn come(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_AGAIN) {
+            self.untold += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 /// The only place; free again when it goes.
@@ -135,20 +159,35 @@ impl<T> Door<T> {
 
 impl<T: Fn(&str)> Door<T> {
     fn answer(&self, number: u64, stream: TcpStream, address: SocketAddr) {
-        let greeted = self.greet(number, stream).and_then(|mut link| {
-            // Who has shown the secret makes no room for strangers.
-            if self.access.secret.is_some() {
+        let mut link = match self.greet(number, stream) {
+            Ok(link) => link,
+            Err(error) => {
                 self.leave(number);
+                return self.tell_of_stranger(address, &error);
             }
-            worker::receive_begin(&mut link).map(|begin| (link, begin))
-        });
-        let refused = match greeted {
-            Ok((link, begin)) => self.let_in(number, link, begin, address),
-            Err(error) => Err(error),
         };
+        // Who has shown the secret makes no room for strangers.
+        if self.access.secret.is_some() {
+            self.leave(number);
+        }
+        let begun = worker::receive_begin(&mut link);
+        let refused = begun.and_then(|begin| self.let_in(number, link, begin, address));
         self.leave(number);
         if let Err(error) = refused {
             (self.told)(&format!("{address}: no run: {error}"));
+        }
+    }
+
+    fn tell_of_stranger(&self, address: SocketAddr, error: &LinkError) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let untold = strangers.come(Instant::now());
+        drop(strangers);
+        match untold {
+            None => (),
+            Some(0) => (self.told)(&format!("{address}: no run: {error}")),
+            Some(untold) => (self.told)(&format!(
+                "{address}: no run: {error}; {untold} more came before it, of whom nothing was told"
+            )),
         }
     }
 
@@ -221,5 +260,19 @@ impl<T: Fn(&str)> Door<T> {
 fn close(guest: Option<TcpStream>) {
     if let Some(stream) = guest {
         let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_strangers_the_first_is_told_and_one_a_minute_with_the_count() {
+        let (mut strangers, begin) = (Strangers::default(), Instant::now());
+        let seconds = [0, 0, 30, 59, 60, 61, 119, 121, 500];
+        let told = seconds.map(|at| strangers.come(begin + Duration::from_secs(at)));
+        let expected = [Some(0), None, None, None, Some(3), None, None, Some(2), Some(0)];
+        assert_eq!(told, expected);
     }
 }

@@ -7,6 +7,7 @@ use models::gallery::{
     VectorType,
 };
 use native_trainer::postgres::{PostgresGallery, Query, ServerIndex};
+use postgres::error::SqlState;
 
 use crate::database::Server;
 use crate::postgres::{SILENT, bytes_of, jpeg, reader};
@@ -108,5 +109,56 @@ fn an_adapted_gallery_in_postgres_is_the_same_and_answers_behind_its_map() {
         change(&mut gallery);
         let error = engine.push(&mut reader(&gallery), None, SILENT).expect_err(told).to_string();
         assert!(error.contains(told) && error.contains("it is not pushed"), "{error}");
+    }
+}
+
+#[test]
+fn a_gallery_of_a_name_of_forty_letters_in_postgres_is_pushed_again_and_found() {
+    let server = Server::start();
+    let mut engine = PostgresGallery::connect(&server.address, &"n".repeat(40)).expect("a server");
+    // The server cuts the names of indexes: those of two names that are alike up to there are others.
+    let mut other = PostgresGallery::connect(&server.address, &format!("{}m", "n".repeat(39)))
+        .expect("a server");
+    let gallery = adapted(VectorType::F16);
+    let query = Query { model: gallery.model().to_owned(), k: 3, ..Query::default() };
+    for index in ServerIndex::ALL {
+        for engine in [&mut engine, &mut other] {
+            engine.push(&mut reader(&gallery), Some(index), SILENT).expect("pushed");
+            let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
+            let pulled = engine.pull(scratch, SILENT).expect("a gallery");
+            assert!(bytes_of(pulled) == gallery.to_bytes(), "{index:?}");
+            let asked = [gallery.embedding(3).to_vec()];
+            let found = engine.search(&query, &asked, SILENT).expect("answers");
+            assert_eq!(found[0].len(), 3, "{index:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_entry_behind_the_map_in_postgres_is_refused() {
+    let server = Server::start();
+    let mut engine = PostgresGallery::connect(&server.address, "shop").expect("a server");
+    let gallery = adapted(VectorType::F32);
+    let query = Query { model: gallery.model().to_owned(), k: 3, ..Query::default() };
+    let asked = [gallery.embedding(9).to_vec()];
+    let wrong = "UPDATE shop_entries SET mapped = mapped * '[7,7,7,7,7,7]'::vector
+        WHERE entry = 9";
+    let mut client = server.client();
+    for index in [ServerIndex::Flat, ServerIndex::Hnsw] {
+        engine.push(&mut reader(&gallery), Some(index), SILENT).expect("pushed");
+        let checked = client.batch_execute(wrong).expect_err("the table checks it");
+        assert_eq!(checked.code().map(SqlState::code), Some("23514"), "{checked}");
+        client
+            .batch_execute(
+                "ALTER TABLE shop_entries DROP CONSTRAINT magpie_entry, ADD CONSTRAINT magpie_entry CHECK (true)",
+            )
+            .and_then(|()| client.batch_execute(wrong))
+            .expect("a table that checks nothing");
+        let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
+        let told = engine.pull(scratch, SILENT).expect_err("refused").to_string();
+        assert!(told.contains("entry 9 has no unit length behind the map"), "{told}");
+        let told = engine.search(&query, &asked, SILENT).expect_err("refused").to_string();
+        let searched = ["a similarity of ", "an entry that is compared has no unit length"];
+        assert!(searched.iter().any(|text| told.contains(text)), "{index:?}: {told}");
     }
 }

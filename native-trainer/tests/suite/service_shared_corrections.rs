@@ -247,10 +247,11 @@ fn no_flood_comes_through_several_services_in_postgres_and_the_database_may_go()
 #[test]
 fn corrections_in_postgres_that_nobody_sent_are_refused() {
     let (server, shop) = open();
-    let service = serve(&server, &shop);
-    let told = service.correct("Gem", &picture(2, 1)).json();
-    let body = json!({"ids": [told["id"]]});
-    let thumbnail = format!("/v1/corrections/{}/thumbnail", told["id"].as_str().expect("an id"));
+    let told_to = std::fs::File::create(shop.path("told")).expect("a file");
+    let service = start(command(&server, &shop, &["--corrections"]).stderr(told_to));
+    let sent = service.correct("Gem", &picture(2, 1)).json();
+    let body = json!({"ids": [sent["id"]]});
+    let thumbnail = format!("/v1/corrections/{}/thumbnail", sent["id"].as_str().expect("an id"));
     let mut client = server.client();
     client.batch_execute("CREATE TABLE kept AS TABLE shop_corrections").expect("a copy");
     let (_, before) = same(&[&service]);
@@ -260,6 +261,10 @@ fn corrections_in_postgres_that_nobody_sent_are_refused() {
         "UPDATE shop_corrections SET correction = replace(correction, '\"embeddings\":\"', '\"embeddings\":\"AAAA')",
         "UPDATE shop_corrections SET correction = regexp_replace(correction, '\"thumbnail\":\"[^\"]*\"', '\"thumbnail\":\"AAAA\"')",
         "UPDATE shop_corrections SET correction = repeat(' ', 20000000)",
+        // Not too long each, and together.
+        "INSERT INTO shop_corrections (place, id, correction)
+             SELECT -n, md5(n::text), repeat(' ', 4000000) FROM generate_series(1, 30) n;
+         UPDATE shop_corrections SET correction = 'no text of JSON' WHERE place > 0",
     ] {
         client.batch_execute(change).expect(change);
         assert_eq!(
@@ -274,10 +279,23 @@ fn corrections_in_postgres_that_nobody_sent_are_refused() {
             .batch_execute("DELETE FROM shop_corrections; INSERT INTO shop_corrections TABLE kept")
             .expect("as before");
     }
+    client.batch_execute("UPDATE shop_corrections SET id = repeat('0', 10000)").expect("an id");
+    let page = service.change("GET", "/v1/corrections", &[], b"");
+    assert_eq!(page.problem(), "failed");
+    let back = "DELETE FROM shop_corrections; INSERT INTO shop_corrections TABLE kept";
+    client.batch_execute(back).expect("as before");
+    let told = std::fs::read_to_string(shop.path("told")).expect("a text");
+    for what in [
+        "20000000 bytes of a correction,",
+        "of the corrections that are asked for,",
+        "of the id of a",
+    ] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
     // A decision that cannot be read is none.
     let decide = format!(
         "INSERT INTO shop_decisions (id, accepted, went) VALUES ('{}', true, 'nowhere')",
-        told["id"].as_str().expect("an id")
+        sent["id"].as_str().expect("an id")
     );
     client.batch_execute(&decide).expect("a row");
     assert_eq!(service.decide("accept", &body).problem(), "failed");

@@ -3,19 +3,21 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use crate::database::Server;
 use crate::service::start;
 use crate::service_changes::picture;
 use crate::service_shared::{add, command, command_at, open, same, serve};
 use crate::sites::Shop;
-use crate::world::fail;
+use crate::world::{ended, fail};
 
 const PNG: &str = "Content-Type: image/png";
 
 /// What a service that does not start says.
 fn refused(server: &Server, shop: &Shop, more: &[&str]) -> String {
     let mut command = command(server, shop, more);
-    let output = command.stderr(Stdio::piped()).output().expect("magpie runs");
+    let output = ended(&mut command);
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).expect("a text")
 }
@@ -212,7 +214,7 @@ fn address_of(role: &str, server: &Server) -> String {
 /// What a service says that does not start with a role.
 fn refused_as(role: &str, server: &Server, shop: &Shop, more: &[&str]) -> String {
     let mut command = command_at(&address_of(role, server), shop, more);
-    let output = command.stderr(Stdio::piped()).output().expect("magpie runs");
+    let output = ended(&mut command);
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).expect("a text")
 }
@@ -221,23 +223,26 @@ fn refused_as(role: &str, server: &Server, shop: &Shop, more: &[&str]) -> String
 fn a_role_that_may_only_read_in_postgres_is_told_at_the_start() {
     let (server, shop) = open();
     let mut client = server.client();
-    client.batch_execute("CREATE ROLE reader LOGIN; CREATE ROLE writer LOGIN").expect("roles");
+    client
+        .batch_execute("CREATE ROLE reader LOGIN; CREATE ROLE \"app-writer\" LOGIN")
+        .expect("roles");
     let told = refused_as("reader", &server, &shop, &[]);
     assert!(told.contains("the role reader may not make or change the tables of shop"), "{told}");
     let owner = serve(&server, &shop);
     add(&owner, "mug", 0, &[]).json();
     client
-        .batch_execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader, writer")
+        .batch_execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader, \"app-writer\"")
         .expect("granted");
-    let told = refused_as("writer", &server, &shop, &[]);
+    let told = refused_as("app-writer", &server, &shop, &[]);
     assert!(told.contains("may read the gallery shop, and not change it"), "{told}");
     // What it says is what helps.
     let grant = told.split("tables' owner run: ").nth(1).expect("a command").trim();
     client.batch_execute(grant).expect(grant);
-    let writer = start(&mut command_at(&address_of("writer", &server), &shop, &["--corrections"]));
+    let writer =
+        start(&mut command_at(&address_of("app-writer", &server), &shop, &["--corrections"]));
     add(&writer, "mug", 1, &[]).json();
     let told = writer.ask("POST", "/v1/corrections?class=Gem", &[PNG], &picture(2, 3)).json();
-    let body = serde_json::json!({"ids": [told["id"]]});
+    let body = json!({"ids": [told["id"]]});
     assert_eq!(writer.change_json("POST", "/v1/corrections/accept", &body).json()["added"], 1);
     // Without a token nobody changes anything, and reading is enough.
     let mut reading = Command::new(env!("CARGO_BIN_EXE_magpie"));
@@ -247,7 +252,37 @@ fn a_role_that_may_only_read_in_postgres_is_told_at_the_start() {
     same(&[&owner, &writer, &reader]);
     assert_eq!(add(&reader, "mug", 2, &[]).problem(), "read-only");
     // A server that follows another one takes no changes.
-    client.batch_execute("ALTER ROLE writer SET default_transaction_read_only = on").expect("set");
-    let told = refused_as("writer", &server, &shop, &[]);
+    client
+        .batch_execute("ALTER ROLE \"app-writer\" SET default_transaction_read_only = on")
+        .expect("set");
+    let told = refused_as("app-writer", &server, &shop, &[]);
     assert!(told.contains("takes no changes of shop"), "{told}");
+}
+
+#[test]
+fn a_service_of_a_name_of_forty_letters_lies_in_postgres_and_may_be_granted() {
+    let (server, shop) = open();
+    let name = "n".repeat(40);
+    let mut client = server.client();
+    client.batch_execute("CREATE ROLE writer LOGIN").expect("a role");
+    let at = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
+        command.arg("serve").arg(shop.path("site")).args(["--api", "--port", "0", "--name", &name]);
+        command.args(["--server", address, "--corrections"]);
+        command.arg("--token-file").arg(shop.path("token")).stderr(Stdio::null());
+        command
+    };
+    let owner = start(&mut at(&server.address));
+    add(&owner, "mug", 0, &[]).json();
+    // The server cuts the names of sequences: what may be granted says them as they are.
+    client.batch_execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO writer").expect("granted");
+    let output = ended(&mut at(&address_of("writer", &server)));
+    let told = String::from_utf8(output.stderr).expect("a text");
+    let grant = told.split("tables' owner run: ").nth(1).expect("a command").trim();
+    client.batch_execute(grant).expect(grant);
+    let writer = start(&mut at(&address_of("writer", &server)));
+    add(&writer, "mug", 1, &[]).json();
+    let told = writer.correct("Gem", &picture(2, 3)).json();
+    assert_eq!(owner.decide("accept", &json!({"ids": [told["id"]]})).json()["added"], 1);
+    same(&[&owner, &writer]);
 }

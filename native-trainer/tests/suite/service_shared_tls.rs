@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::database::Server;
 use crate::service::start;
 use crate::service_shared::{add, open, same, serve};
+use crate::world::ended;
 
 /// Lets encrypted connections in and leads them to the server's socket: what a server does that has a certificate.
 fn encrypted(server: &Server, broken: bool) -> u16 {
@@ -95,8 +96,7 @@ fn a_connection_to_postgres_is_encrypted_in_postgres_where_the_address_says_so()
             .concat()
     };
     let run = |address: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_magpie")).args(push(address)).output();
-        let output = output.expect("magpie runs");
+        let output = ended(Command::new(env!("CARGO_BIN_EXE_magpie")).args(push(address)));
         let told = [output.stdout, output.stderr].concat();
         let told = String::from_utf8(told).expect("a text");
         assert!(!told.contains("geheim"), "{told}");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::service::{Running, shop, start};
 use crate::sites::Shop;
+use crate::world::ended;
 
 fn test_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
@@ -36,8 +37,7 @@ fn python(server: &Running, trusted: &Path, code: &str) -> String {
          host, port = {host:?}, {port}\n",
         trusted.to_str().expect("UTF-8")
     );
-    let output = Command::new("python3").args(["-c", &(begin + code)]).output();
-    let output = output.expect("python3 runs");
+    let output = ended(Command::new("python3").args(["-c", &(begin + code)]));
     let said = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&said).trim().to_owned()
 }

@@ -1,10 +1,11 @@
 //! A small world for the command: pictures of colored shapes, a recipe, an empty page.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use models::backbone::BackboneConfig;
 use models::backbone::PpLcNetV2Config;
@@ -57,8 +58,7 @@ impl World {
     /// Runs `magpie` in this folder; blanks separate the words.
     pub(crate) fn magpie(&self, line: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
-        command.current_dir(&self.folder).args(line.split(' ')).stdin(Stdio::null());
-        command.output().expect("magpie runs")
+        ended(command.current_dir(&self.folder).args(line.split(' ')))
     }
 
     /// [`Self::magpie`], which succeeds; what it printed.
@@ -251,14 +251,63 @@ pub(crate) fn magpie(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
     for argument in arguments {
         command.arg(argument.as_ref());
     }
-    command.output().expect("magpie runs")
+    ended(&mut command)
+}
+
+/// How long a command may take on a slow machine: one that should have been refused and serves would never end.
+const END: Duration = Duration::from_mins(10);
+
+/// What a command says that ends by itself; it is ended otherwise, and the test with it.
+pub(crate) fn ended(command: &mut Command) -> Output {
+    ended_within(command, END)
+}
+
+pub(crate) fn ended_within(command: &mut Command, end: Duration) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let begin = Instant::now();
+    let (mut stdout, mut stderr) =
+        (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+    std::thread::scope(|scope| {
+        let said = scope.spawn(move || read(&mut stdout));
+        let told = scope.spawn(move || read(&mut stderr));
+        let mut pause = Duration::from_millis(1);
+        let (status, is_over) = loop {
+            if let Some(status) = child.try_wait().expect("a status") {
+                break (status, false);
+            }
+            if begin.elapsed() > end {
+                let _ = child.kill();
+                break (child.wait().expect("a status"), true);
+            }
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(Duration::from_millis(20));
+        };
+        let stdout = said.join().expect("its output");
+        let stderr = told.join().expect("its messages");
+        let text = String::from_utf8_lossy(&stderr);
+        assert!(!is_over, "{command:?} has not ended within {end:?}: {text}");
+        Output { status, stdout, stderr }
+    })
+}
+
+fn read(pipe: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pipe.read_to_end(&mut bytes).expect("a pipe");
+    bytes
+}
+
+#[test]
+#[should_panic(expected = "has not ended within")]
+fn a_command_that_does_not_end_is_ended() {
+    ended_within(Command::new("sleep").arg("600"), Duration::from_millis(50));
 }
 
 /// Runs `magpie` in a folder with a fault: see `native_trainer::files::reach`.
 pub(crate) fn with_fault(folder: &Path, fault: &str, words: &[String]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
-    command.current_dir(folder).args(words).env("MAGPIE_FAULT", fault).stdin(Stdio::null());
-    command.output().expect("magpie runs")
+    command.current_dir(folder).args(words).env("MAGPIE_FAULT", fault);
+    ended(&mut command)
 }
 
 /// Whether a name has this ending.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -173,8 +173,15 @@ impl Database {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// How many wait; what was known last while somebody else asks the database. Who only counts waits for nobody: a
+    /// database that hangs would hold a thread for each.
     pub(super) fn len(&self) -> usize {
-        match self.kept().corrections_waiting() {
+        let mut kept = match self.kept.try_lock() {
+            Ok(kept) => kept,
+            Err(TryLockError::Poisoned(kept)) => kept.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.known(),
+        };
+        match kept.corrections_waiting() {
             Ok(waiting) => self.waiting.store(count(waiting), Ordering::Relaxed),
             Err(error) => eprintln!("the database: {error}"),
         }
@@ -222,6 +229,20 @@ fn count(number: i64) -> usize {
 mod tests {
     use super::*;
     use crate::service::change::tests::photo;
+
+    #[test]
+    fn who_counts_waits_for_nobody_who_asks_the_database() {
+        let kept = Kept::new("postgres://127.0.0.1:1/x", "shop").unwrap();
+        let waiting = AtomicUsize::new(7);
+        let database = Database { kept: Mutex::new(kept), dim: 4, waiting };
+        let (told, heard) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            // Goes before the thread is waited for, so that a thread that waits fails the test and does not hang it.
+            let _asking = database.kept();
+            scope.spawn(|| told.send(database.len()));
+            assert_eq!(heard.recv_timeout(Duration::from_secs(20)), Ok(7));
+        });
+    }
 
     #[test]
     fn a_row_that_no_visitor_sent_is_refused() {
