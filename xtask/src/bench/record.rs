@@ -112,22 +112,31 @@ pub(super) fn ratio(ours: Option<f64>, theirs: Option<f64>) -> Value {
 /// Processor, cores, instructions and memory, as the system tells them.
 fn machine() -> String {
     let cpu = output(program("lscpu").env("LC_ALL", "C")).unwrap_or_default();
+    let mut parts = processor(&cpu);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    parts.extend(kib.map(|kib: u64| format!("{} GiB", (kib + (1 << 19)) >> 20)));
+    parts.join(", ")
+}
+
+/// Processor, cores and the widest vectors, of what `lscpu` says.
+fn processor(cpu: &str) -> Vec<String> {
     let field = |name: &str| {
-        let line = cpu.lines().find_map(|line| line.trim().strip_prefix(name));
-        line.and_then(|rest| rest.strip_prefix(':')).map(|value| value.trim().to_owned())
+        // "Model" begins the line of the name, too.
+        let value =
+            |line: &str| Some(line.trim().strip_prefix(name)?.strip_prefix(':')?.trim().to_owned());
+        cpu.lines().find_map(value)
     };
     let mut parts = vec![field("Model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned())];
     if let (Some(family), Some(model)) = (field("CPU family"), field("Model")) {
         parts[0] = format!("{} (family {family}, model {model})", parts[0]);
     }
     parts.extend(field("CPU(s)").map(|cores| format!("{cores} cores")));
-    if field("Flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "avx512f")) {
-        parts.push("AVX-512".to_owned());
-    }
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    parts.extend(kib.map(|kib: u64| format!("{} GiB", (kib + (1 << 19)) >> 20)));
-    parts.join(", ")
+    let flags = field("Flags").unwrap_or_default();
+    let widest = [("avx512f", "AVX-512"), ("avx2", "AVX2")];
+    let has = |wanted: &str| flags.split(' ').any(|flag| flag == wanted);
+    parts.extend(widest.iter().find(|(flag, _)| has(flag)).map(|(_, name)| (*name).to_owned()));
+    parts
 }
 
 /// A machine's name as part of a file's.
@@ -179,6 +188,15 @@ mod tests {
         let texts = [1234.56, 12.3456, 0.012_345, 0.0, 99.96].map(|n| number(Some(n)).to_string());
         assert_eq!(texts, ["1235", "12.3", "0.0123", "0", "100.0"]);
         assert_eq!(number(None), Value::Null);
+    }
+
+    #[test]
+    fn processors_of_one_name_are_told_apart() {
+        let told = "Architecture: x86_64\nCPU(s): 2\nModel name:  AMD EPYC\nCPU family:  25\nModel:  1\nFlags: fpu avx avx2";
+        assert_eq!(processor(told), ["AMD EPYC (family 25, model 1)", "2 cores", "AVX2"]);
+        let wide = told.replace("avx2", "avx2 avx512f");
+        assert_eq!(processor(&wide)[2], "AVX-512");
+        assert_eq!(processor("").len(), 1);
     }
 
     #[test]
