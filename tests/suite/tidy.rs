@@ -186,7 +186,8 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
     (
         "models",
         &[
-            &["activation", "limits", "simd", "threads", "values"],
+            &["limits", "simd", "threads", "values"],
+            &["activation"],
             &["operators"],
             &["image", "layers"],
             &["preprocess", "weights"],

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::{load, store, with_band};
-use crate::activation::exponentials;
+use crate::activation::smooth::exponentials;
 use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
@@ -143,7 +143,7 @@ impl Attend<'_> {
             product::<S, TILE>(simd, query, key, sides, scores, step);
             for row in scores.chunks_exact_mut(step) {
                 let row = &mut row[..tokens];
-                let share = 1.0 / exponentials(row);
+                let share = 1.0 / exponentials(simd, row);
                 row.iter_mut().for_each(|value| *value *= share);
             }
             let weight = Lines { values: scores, step };

@@ -1,9 +1,10 @@
 //! What a network does between its convolutions: plain loops over contiguous values.
 
-use pulp::NullaryFnOnce;
+use pulp::{NullaryFnOnce, Simd, WithSimd};
 
-use super::{Extent, activated_value};
-use crate::activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
+use super::{Extent, activated};
+use crate::activation::Activation;
+use crate::activation::smooth::{gelu, gelu_tanh, quick_gelu, silu};
 use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
@@ -28,31 +29,88 @@ pub(crate) fn add(x: &mut [f32], other: &[f32], activation: Activation) {
     vectorised(
         #[inline(always)]
         || match activation {
-            Activation::Identity => x.iter_mut().zip(other).for_each(|(x, o)| *x += o),
             Activation::Relu => x.iter_mut().zip(other).for_each(|(x, o)| *x = (*x + o).max(0.0)),
-            other_activation => x
-                .iter_mut()
-                .zip(other)
-                .for_each(|(x, o)| *x = activated_value(*x + o, other_activation)),
+            _ => x.iter_mut().zip(other).for_each(|(x, o)| *x += o),
         },
     );
+    if !matches!(activation, Activation::Identity | Activation::Relu) {
+        activate(x, activation);
+    }
 }
 
 /// An activation, in place.
 pub(crate) fn activate(x: &mut [f32], activation: Activation) {
     let count = threads::piece(x.len(), 1, usize::MAX);
-    for_chunks(x, count, |_, x| {
-        vectorised(
+    for_chunks(x, count, |_, x| dispatch(Activate { x, activation }));
+}
+
+/// [`activate`] of what a thread has.
+pub(super) struct Activate<'a> {
+    pub(super) x: &'a mut [f32],
+    pub(super) activation: Activation,
+}
+
+impl WithSimd for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, activation } = self;
+        if activation.is_smooth() {
+            smooth(simd, x, activation);
+        } else {
+            each(
+                simd,
+                x,
+                #[inline(always)]
+                |simd, x| activated(simd, x, activation),
+            );
+        }
+    }
+}
+
+/// An activation that [`Activation::is_smooth`], in place; any other leaves the values as they are.
+#[inline(always)]
+pub(super) fn smooth<S: Simd>(simd: S, x: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::Identity | Activation::Relu | Activation::Relu6 | Activation::HardSwish => {}
+        Activation::Silu => each(
+            simd,
+            x,
             #[inline(always)]
-            || match activation {
-                Activation::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
-                Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
-                Activation::QuickGelu => x.iter_mut().for_each(|x| *x = quick_gelu(*x)),
-                Activation::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
-                _ => x.iter_mut().for_each(|x| *x = activated_value(*x, activation)),
-            },
-        );
-    });
+            |simd, x| silu(simd, x),
+        ),
+        Activation::Gelu => each(
+            simd,
+            x,
+            #[inline(always)]
+            |simd, x| gelu(simd, x),
+        ),
+        Activation::QuickGelu => each(
+            simd,
+            x,
+            #[inline(always)]
+            |simd, x| quick_gelu(simd, x),
+        ),
+        Activation::GeluTanh => each(
+            simd,
+            x,
+            #[inline(always)]
+            |simd, x| gelu_tanh(simd, x),
+        ),
+    }
+}
+
+#[inline(always)]
+fn each<S: Simd>(simd: S, x: &mut [f32], function: impl Fn(S, S::f32s) -> S::f32s) {
+    let (vectors, left) = S::as_mut_simd_f32s(x);
+    for vector in vectors {
+        *vector = function(simd, *vector);
+    }
+    if !left.is_empty() {
+        let vector = function(simd, simd.partial_load_f32s(left));
+        simd.partial_store_f32s(left, vector);
+    }
 }
 
 /// The sum of what `term` makes of the values: sixteen sums side by side fill the machine's vectors.

@@ -7,7 +7,6 @@
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
 mod attention;
-mod comparison;
 mod depthwise;
 mod elementwise;
 mod maps;
@@ -19,10 +18,8 @@ mod separable;
 mod windows;
 
 pub(crate) use attention::{attend, key_step, rotate, tokens, transpose};
-#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
-use comparison::extremes;
-use comparison::{larger, smaller};
 pub(crate) use depthwise::{BlockedMap, Depthwise};
+use elementwise::smooth;
 pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
     global_maximum, layer_norm, max_pool, multiply, scale_channels, unit_length, upsample,
@@ -37,8 +34,8 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
-use crate::simd::dispatch;
+use crate::activation::Activation;
+use crate::simd::{dispatch, larger, smaller};
 use gallery::aligned::Aligned;
 
 /// Height, width and channels of a map.
@@ -187,7 +184,7 @@ struct Ending {
     middle: f32,
 }
 
-/// Of the activations in the order of their numbers; smooth ones are steps of their own.
+/// Of the activations in the order of their numbers; [`smooth`] ones are applied behind.
 static ENDINGS: [Ending; 8] = [
     Ending::within(f32::NEG_INFINITY, f32::INFINITY),
     Ending::within(0.0, f32::INFINITY),
@@ -209,7 +206,7 @@ impl Ending {
     }
 }
 
-/// An activation of a whole vector; smooth ones are steps of their own.
+/// An activation of a whole vector, but for the [`smooth`] ones.
 #[inline(always)]
 fn activated<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
@@ -233,13 +230,30 @@ fn activated<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {
 #[inline(always)]
 fn activated_value(x: f32, activation: Activation) -> f32 {
     match activation {
-        Activation::Identity => x,
+        Activation::Identity
+        | Activation::Silu
+        | Activation::Gelu
+        | Activation::QuickGelu
+        | Activation::GeluTanh => x,
         Activation::Relu => x.max(0.0),
         Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::HardSwish => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
-        Activation::Silu => silu(x),
-        Activation::Gelu => gelu(x),
-        Activation::QuickGelu => quick_gelu(x),
-        Activation::GeluTanh => gelu_tanh(x),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::activated_value;
+    use crate::activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
+
+    /// An activation of one value.
+    pub(super) fn exact(activation: Activation, x: f32) -> f32 {
+        match activation {
+            Activation::Silu => silu(x),
+            Activation::Gelu => gelu(x),
+            Activation::QuickGelu => quick_gelu(x),
+            Activation::GeluTanh => gelu_tanh(x),
+            others => activated_value(x, others),
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::depthwise::BLOCK;
-use super::{BlockedMap, Ending, lanes, larger, load, smaller, store, with_band};
+use super::{BlockedMap, Ending, lanes, load, smooth, store, with_band};
 use crate::activation::Activation;
-use crate::simd::dispatch;
+use crate::simd::{dispatch, larger, smaller};
 use crate::threads::{self, for_chunks};
 use gallery::aligned::Aligned;
 
@@ -21,6 +21,9 @@ const SMALL_TILE: usize = 4;
 /// Values after which the first-level caches of most processors begin anew: rows that lie so far apart
 /// push each other out.
 const CACHE_WAY: usize = 1024;
+
+/// Steps that are worked out between two counts.
+const UNROLLED: usize = 2;
 
 /// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
 const PANEL_VECTORS: usize = 2;
@@ -325,6 +328,7 @@ impl Block<'_> {
                 );
             }
         }
+        smooth(simd, self.out, self.activation);
     }
 
     /// All rows of a panel of this many vectors, in tiles of `TILE` rows; what is left in smaller ones, the
@@ -392,9 +396,25 @@ impl Block<'_> {
         let start: [S::f32s; VECTORS] =
             std::array::from_fn(|vector| load::<S>(&bias[vector * S::F32_LANES..]));
         let mut sums = [start; TILE];
-        for (step, weights) in steps.iter().enumerate() {
+        // A few steps at once: counting takes instructions that a processor whose core another thread shares is short of.
+        let (parts, rest) = steps.as_chunks::<UNROLLED>();
+        let heads: [&[[f32; UNROLLED]]; TILE] =
+            std::array::from_fn(|tile| &lines[tile].as_chunks().0[..parts.len()]);
+        for (part, weights) in parts.iter().enumerate() {
+            for step in 0..UNROLLED {
+                for tile in 0..TILE {
+                    let value = simd.splat_f32s(heads[tile][part][step]);
+                    for vector in 0..VECTORS {
+                        sums[tile][vector] =
+                            simd.mul_add_e_f32s(value, weights[step][vector], sums[tile][vector]);
+                    }
+                }
+            }
+        }
+        let done = depth - rest.len();
+        for (step, weights) in rest.iter().enumerate() {
             for tile in 0..TILE {
-                let value = simd.splat_f32s(lines[tile][step]);
+                let value = simd.splat_f32s(lines[tile][done + step]);
                 for vector in 0..VECTORS {
                     sums[tile][vector] =
                         simd.mul_add_e_f32s(value, weights[vector], sums[tile][vector]);
@@ -416,6 +436,10 @@ impl Block<'_> {
         };
         let column = first - self.columns.start;
         let Place { rows, line, start, step, block } = self.place;
+        let start = start + column / BLOCK * block + column % BLOCK;
+        // A block is as wide as a panel at least, or as a vector.
+        let apart = if S::F32_LANES < BLOCK { S::F32_LANES } else { block };
+        let is_whole = valid == VECTORS * S::F32_LANES;
         let mut spot = spot;
         for (tile, sums) in sums.into_iter().enumerate() {
             let to = spot.line * line + start + spot.row * step;
@@ -425,26 +449,33 @@ impl Block<'_> {
             }
             let at = (row + tile) * columns + column;
             let residual = self.residual.map(|residual| &residual[at..at + valid]);
-            for (vector, sum) in sums.into_iter().enumerate() {
-                let from = vector * S::F32_LANES;
-                let column = column + from;
-                let to = to + column / BLOCK * block + column % BLOCK;
-                if from + S::F32_LANES <= valid {
-                    let sum = match residual {
-                        Some(residual) => simd.add_f32s(sum, load::<S>(&residual[from..])),
-                        None => sum,
-                    };
-                    store::<S>(&mut self.out[to..], activated(sum));
-                } else if from < valid {
+            let last = to + (VECTORS - 1) * apart;
+            if is_whole {
+                let out = &mut self.out[to..last + S::F32_LANES];
+                for (vector, sum) in sums.into_iter().enumerate() {
                     let sum = match residual {
                         Some(residual) => {
-                            simd.add_f32s(sum, simd.partial_load_f32s(&residual[from..]))
+                            simd.add_f32s(sum, load::<S>(&residual[vector * S::F32_LANES..]))
                         }
                         None => sum,
                     };
-                    let out = &mut self.out[to..to + valid - from];
-                    simd.partial_store_f32s(out, activated(sum));
+                    store::<S>(&mut out[vector * apart..], activated(sum));
                 }
+                continue;
+            }
+            // All vectors of a panel but the last are full.
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let from = vector * S::F32_LANES;
+                let count = S::F32_LANES.min(valid - from);
+                let sum = match residual {
+                    Some(residual) => {
+                        let residual = &residual[from..from + count];
+                        simd.add_f32s(sum, simd.partial_load_f32s(residual))
+                    }
+                    None => sum,
+                };
+                let to = to + vector * apart;
+                simd.partial_store_f32s(&mut self.out[to..to + count], activated(sum));
             }
         }
         spot
@@ -453,6 +484,7 @@ impl Block<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::exact;
     use super::*;
     use crate::noise::noise;
     use proptest::prelude::*;
@@ -467,6 +499,7 @@ mod tests {
             columns in 1_usize..70,
             width in 1_usize..4,
             is_added in any::<bool>(),
+            activation in prop::sample::select(Activation::ALL.to_vec()),
             seed in any::<u64>(),
         ) {
             let mut next = noise(seed);
@@ -481,14 +514,15 @@ mod tests {
                     let (line, column) = (index / columns, index % columns);
                     let terms = (0..rows).map(|row| x[line * rows + row] * at(row, column));
                     let added = residual.map_or(0.0, |residual| residual[index]);
-                    (terms.sum::<f32>() + bias[column] + added).max(0.0)
+                    terms.sum::<f32>() + bias[column] + added
                 })
+                .map(|sum| exact(activation, sum))
                 .collect();
             let near = |out: &[f32]| {
                 out.iter().zip(&expected).all(|(got, wanted)| (got - wanted).abs() < 1e-3)
             };
             let mut out = vec![f32::NAN; count * columns];
-            matrix.multiply(&x, Activation::Relu, residual, &mut out);
+            matrix.multiply(&x, activation, residual, &mut out);
             prop_assert!(near(&out), "at once");
             // The same in lines of some pixels each.
             let lines = count / width;
@@ -497,7 +531,7 @@ mod tests {
                 made.copy_from_slice(&x[line * width * rows..][..made.len()]);
             };
             let residual = residual.map(|residual| &residual[..out.len()]);
-            matrix.multiply_lines(width, make, Activation::Relu, residual, &mut out);
+            matrix.multiply_lines(width, make, activation, residual, &mut out);
             prop_assert!(near(&out), "line by line");
         }
     }

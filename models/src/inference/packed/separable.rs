@@ -58,6 +58,7 @@ mod tests {
             height in 1_usize..12,
             width in prop::sample::select(vec![7_usize, 9, 14, 17, 41, 90]),
             is_even in any::<bool>(),
+            activation in prop::sample::select(Activation::ALL.to_vec()),
             seed in any::<u64>(),
         ) {
             let mut next = noise(seed);
@@ -78,14 +79,14 @@ mod tests {
             };
             let widen = || product([depth, channels], &wide, &wide_bias);
             let separable = || {
-                let depthwise = Depthwise::new(&taps, &taps_bias, Activation::HardSwish, placement);
+                let depthwise = Depthwise::new(&taps, &taps_bias, activation, placement);
                 let matrix = product([channels, columns], &narrow, &narrow_bias);
-                Separable::new(depthwise, matrix, Activation::Relu)
+                Separable::new(depthwise, matrix, activation)
             };
             let count = placement.out_height * placement.out_width * columns;
 
             let mut rows = vec![f32::NAN; input.values()];
-            widen().multiply(&x, Activation::Relu6, None, &mut rows);
+            widen().multiply(&x, activation, None, &mut rows);
             let mut expected = vec![f32::NAN; count];
             separable().run(&rows, None, &mut expected);
 
@@ -99,7 +100,7 @@ mod tests {
             separable.depthwise().read_blocks();
             // What an earlier step left is overwritten, the padding by zeros.
             let mut blocks = vec![f32::NAN; map.extent().values()];
-            widen.multiply(&x, Activation::Relu6, None, &mut blocks);
+            widen.multiply(&x, activation, None, &mut blocks);
             let mut out = vec![f32::NAN; count];
             separable.run(&blocks, None, &mut out);
             for (got, expected) in out.iter().zip(&expected) {

@@ -39,7 +39,6 @@ impl Packed {
 impl Convolution for Packed {
     const IN_PLACE: bool = true;
     const KEYS_ACROSS: bool = true;
-    const SMOOTH: bool = false;
 
     fn new(arithmetic: Arithmetic, layer: Layer) -> Self {
         let is_product = layer.is_product();

@@ -42,7 +42,6 @@ pub(crate) struct Shaded {
 impl Convolution for Shaded {
     const IN_PLACE: bool = false;
     const KEYS_ACROSS: bool = false;
-    const SMOOTH: bool = true;
 
     // int8 is for processors without matrix units of floats.
     fn new(_: Arithmetic, layer: Layer) -> Self {

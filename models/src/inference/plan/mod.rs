@@ -55,9 +55,6 @@ pub(crate) trait Convolution: Sized {
     /// Whether attention reads keys that a step before has laid out for it.
     const KEYS_ACROSS: bool;
 
-    /// Whether a smooth activation is applied while a result is still in registers.
-    const SMOOTH: bool;
-
     /// Packs the weights.
     fn new(arithmetic: Arithmetic, layer: Layer) -> Self;
 

@@ -29,6 +29,7 @@ impl<C: Convolution> Recorder<C> {
     /// Everything noted so far that `outputs` need.
     pub(super) fn finish(mut self, outputs: Vec<Value>) -> Record<C> {
         self.join_sums(&outputs);
+        self.join_activations(&outputs);
         self.join_convolutions(&outputs);
         self.keep_shared_inputs(&outputs);
         self.hand_over(&outputs);
@@ -64,18 +65,8 @@ impl<C: Convolution> Recorder<C> {
         };
         let is_depthwise = layer.is_depthwise();
         let weight = layer.ungrouped(weight);
-        let (within, behind) = if activation.is_smooth() && !C::SMOOTH {
-            (Activation::Identity, Some(activation))
-        } else {
-            (activation, None)
-        };
-        let layer = Layer { weight, bias, activation: within, placement, is_depthwise };
-        let operation = Operation::Convolve(C::new(self.arithmetic, layer));
-        let y = self.note(operation, vec![x], extent);
-        match behind {
-            Some(activation) => self.note(Operation::Activate(activation), vec![y], extent),
-            None => y,
-        }
+        let layer = Layer { weight, bias, activation, placement, is_depthwise };
+        self.note(Operation::Convolve(C::new(self.arithmetic, layer)), vec![x], extent)
     }
 
     /// Sums become the end of the convolution before them, which still has its result in registers.
@@ -125,6 +116,29 @@ impl<C: Convolution> Recorder<C> {
                 && self.uses(step.output) == 1
                 && !outputs.contains(&step.output)
         })
+    }
+
+    /// An activation behind a convolution that nothing else reads becomes its own.
+    fn join_activations(&mut self, outputs: &[Value]) {
+        let mut index = 0;
+        while index < self.steps.len() {
+            let step = &self.steps[index];
+            let made = self.steps[..index].iter().position(|made| made.output == step.inputs[0]);
+            let (Operation::Activate(activation), Some(made)) = (&step.operation, made) else {
+                index += 1;
+                continue;
+            };
+            let (activation, activated, product) = (*activation, step.output, step.inputs[0]);
+            let is_alone = self.uses(product) == 1 && !outputs.contains(&product);
+            match &mut self.steps[made].operation {
+                Operation::Convolve(convolution) if is_alone && convolution.is_open() => {
+                    convolution.set_activation(activation);
+                    self.steps[made].output = activated;
+                    self.steps.remove(index);
+                }
+                _ => index += 1,
+            }
+        }
     }
 
     /// Convolutions hand their results on as the only one that reads them wants them.

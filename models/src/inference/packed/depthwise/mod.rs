@@ -5,6 +5,7 @@ mod line;
 use std::cell::Cell;
 
 use self::line::Lines;
+use super::elementwise::Activate;
 use super::product::Place;
 use super::{Extent, Placement, lanes};
 use crate::activation::Activation;
@@ -209,7 +210,10 @@ impl Depthwise {
 
     /// Lines of the result, from one on.
     pub(super) fn run_lines(&self, input: Input<'_>, first: usize, out: &mut [f32]) {
-        dispatch(Lines { layer: self, input, first, out });
+        dispatch(Lines { layer: self, input, first, out: &mut *out });
+        if self.activation.is_smooth() {
+            dispatch(Activate { x: out, activation: self.activation });
+        }
     }
 
     /// Pixels of a line of the result.
@@ -235,6 +239,7 @@ impl Blocked {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::exact;
     use super::*;
     use crate::noise::noise;
     use proptest::prelude::*;
@@ -249,6 +254,7 @@ mod tests {
             // On both sides of the width up to which maps are copied.
             width in prop::sample::select(vec![1_usize, 2, 5, 7, 14, 39, 40, 41, 90]),
             is_even in any::<bool>(),
+            activation in prop::sample::select(Activation::ALL.to_vec()),
             seed in any::<u64>(),
         ) {
             let mut next = noise(seed);
@@ -262,16 +268,18 @@ mod tests {
             let taps = kernel * kernel;
             let weight: Vec<f32> = (0..channels * taps).map(|_| next()).collect();
             let bias: Vec<f32> = (0..channels).map(|_| next()).collect();
-            let layer = Depthwise::new(&weight, &bias, Activation::HardSwish, placement);
+            let layer = Depthwise::new(&weight, &bias, activation, placement);
+            let sums = Depthwise::new(&weight, &bias, Activation::Identity, placement);
             let line = placement.out_width * channels;
             let mut out = vec![f32::NAN; placement.out_height * line];
             layer.run(&x, &mut out);
             let mut expected = vec![f32::NAN; out.len()];
             for (oy, out) in expected.chunks_exact_mut(line).enumerate() {
                 let input = Input { x: &x, is_blocked: false };
-                Lines { layer: &layer, input, first: oy, out }.run_any();
+                Lines { layer: &sums, input, first: oy, out }.run_any();
             }
-            for (got, expected) in out.iter().zip(&expected) {
+            for (got, sum) in out.iter().zip(&expected) {
+                let expected = exact(activation, *sum);
                 prop_assert!((got - expected).abs() <= 1e-4, "{got} against {expected}");
             }
         }

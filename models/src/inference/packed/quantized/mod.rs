@@ -19,9 +19,9 @@ use pulp::{Simd, WithSimd};
 use self::portable::{encoded, finished, products};
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 use self::relaxed::{encoded, finished, products};
-use super::{Ending, extremes, larger, smaller, with_band};
+use super::{Ending, smooth, with_band};
 use crate::activation::Activation;
-use crate::simd::dispatch;
+use crate::simd::{dispatch, extremes, larger, smaller};
 use crate::threads::{self, for_chunks};
 
 /// Codes of a block of the left side that stay in the second-level cache.
@@ -223,6 +223,7 @@ impl WithSimd for Work<'_> {
         } else {
             block.panels::<false>(codes, ending);
         }
+        smooth(simd, block.out, block.activation);
     }
 }
 
@@ -341,7 +342,7 @@ fn encode_row(x: &[f32], per_value: f32, zero_point: f32, words: &mut [u32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::activated_value;
+    use super::super::tests::exact;
     use super::*;
     use crate::noise::noise;
     use proptest::prelude::*;
@@ -352,6 +353,7 @@ mod tests {
             count in 1_usize..11,
             rows in 1_usize..70,
             columns in COLUMNS..40,
+            activation in prop::sample::select(Activation::ALL.to_vec()),
             seed in any::<u64>(),
         ) {
             let mut next = noise(seed);
@@ -362,16 +364,13 @@ mod tests {
             let at = |row: usize, column: usize| weights[row * columns + column];
             let matrix = QuantizedMatrix::new([rows, columns], at, &bias);
             let mut out = vec![f32::NAN; count * columns];
-            matrix.multiply(&x, Activation::HardSwish, Some(&residual), &mut out);
+            matrix.multiply(&x, activation, Some(&residual), &mut out);
             for row in 0..count {
                 let x = &x[row * rows..][..rows];
                 for (column, bias) in bias.iter().enumerate() {
                     let sum: f32 = (0..rows).map(|i| x[i] * at(i, column)).sum();
                     let place = row * columns + column;
-                    let exact = activated_value(
-                        sum + bias + residual[place],
-                        Activation::HardSwish,
-                    );
+                    let exact = exact(activation, sum + bias + residual[place]);
                     // Half a step of a row (its range is at most 2) and of a weight, for each of the
                     // terms; the activation's slope is at most 1.5.
                     let (activations, kernel) = (0.5 * 2.0 / STEPS, 0.5 / 127.0 * 1.3);
@@ -383,7 +382,7 @@ mod tests {
             // Lines that are made on the way give the same bits.
             let mut lines = vec![f32::NAN; count * columns];
             let make = |line: usize, to: &mut [f32]| to.copy_from_slice(&x[line * rows..][..to.len()]);
-            matrix.multiply_lines(1, make, Activation::HardSwish, Some(&residual), &mut lines);
+            matrix.multiply_lines(1, make, activation, Some(&residual), &mut lines);
             prop_assert_eq!(lines, out);
         }
     }

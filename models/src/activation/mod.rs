@@ -1,7 +1,13 @@
 //! Activations behind convolutions.
 
+#![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+
+pub(crate) mod smooth;
+
 #[cfg(feature = "tensors")]
 use burn::tensor::{Tensor, activation};
+#[cfg(any(test, feature = "flex"))]
+use pulp::Scalar;
 use serde::{Deserialize, Serialize};
 
 /// Function applied after a convolution and its normalization.
@@ -56,7 +62,8 @@ impl Activation {
     /// As [`Self::GELU`] of [`Self::GeluTanh`]: `2 · √(2 / π)`, and 0.044715 of that.
     pub const TANH: [f32; 2] = [1.595_769_2, 0.071_354_814];
 
-    /// Whether an exponential is part of it. The CPU's plans make such an activation a step of its own.
+    /// Whether an exponential is part of it. On the CPU such an activation is a pass over what a convolution wrote, while
+    /// it is in the cache.
     pub(crate) const fn is_smooth(self) -> bool {
         matches!(self, Self::Silu | Self::Gelu | Self::QuickGelu | Self::GeluTanh)
     }
@@ -93,139 +100,73 @@ impl Activation {
     }
 }
 
-/// `e^x` for `x` from −87 to 88, a few units in the last place off, in additions and products alone: such a loop
-/// fills the machine's vectors.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
-fn exponential(x: f32) -> f32 {
-    /// Added to a small number, leaves it rounded to an integer in the lowest bits.
-    const ROUNDING: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
-    let rounded = x * std::f32::consts::LOG2_E + ROUNDING;
-    let count = rounded - ROUNDING;
-    // The logarithm of 2 in two parts, the first of which is a product without rounding.
-    let r = x - count * 0.693_359_4 + count * 2.121_944_4e-4;
-    let series = 1.0
-        + r * (1.0
-            + r * (0.5
-                + r * (0.166_666_67
-                    + r * (0.041_666_67 + r * (0.008_333_334 + r * 0.001_388_889)))));
-    f32::from_bits((rounded.to_bits() << 23).wrapping_add(0x3f80_0000)) * series
-}
-
-/// `1 / (1 + e^{−x})`
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exponential(-x))
-}
-
-/// The sigmoid that `x` is multiplied by in [`Activation::Gelu`]: Φ.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
-fn normal_share(x: f32) -> f32 {
-    let square = (x * x).min(Activation::GELU_END);
-    let coefficients = Activation::GELU.iter().rev();
-    sigmoid(x * coefficients.fold(0.0, |sum, coefficient| sum * square + coefficient))
-}
-
 /// [`Activation::Silu`] of a value.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn silu(x: f32) -> f32 {
-    x * sigmoid(x)
+    smooth::silu(Scalar, x)
 }
 
 /// [`Activation::Gelu`] of a value.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn gelu(x: f32) -> f32 {
-    x * normal_share(x)
+    smooth::gelu(Scalar, x)
 }
 
 /// [`Activation::QuickGelu`] of a value.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn quick_gelu(x: f32) -> f32 {
-    x * sigmoid(Activation::QUICK * x)
+    smooth::quick_gelu(Scalar, x)
 }
 
 /// [`Activation::GeluTanh`] of a value.
+#[cfg(any(test, feature = "flex"))]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn gelu_tanh(x: f32) -> f32 {
-    let [first, third] = Activation::TANH;
-    x * sigmoid(x * (first + third * x * x))
-}
-
-/// The numerators of a softmax, in place, and their sum: `e^(x − most)`, `most` being the largest `x`.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
-pub(crate) fn exponentials(values: &mut [f32]) -> f32 {
-    // Sixteen side by side fill the machine's vectors.
-    const SIDE: usize = 16;
-    let mut most = [f32::NEG_INFINITY; SIDE];
-    let (parts, left) = values.as_chunks::<SIDE>();
-    for part in parts {
-        most.iter_mut().zip(part).for_each(|(most, value)| *most = most.max(*value));
-    }
-    let most = most.iter().chain(left).fold(f32::NEG_INFINITY, |most, value| most.max(*value));
-    let mut sums = [0.0; SIDE];
-    let (parts, left) = values.as_chunks_mut::<SIDE>();
-    for part in parts {
-        for (sum, value) in sums.iter_mut().zip(part) {
-            *value = exponential(*value - most);
-            *sum += *value;
-        }
-    }
-    let mut sum = sums.iter().sum::<f32>();
-    for value in left {
-        *value = exponential(*value - most);
-        sum += *value;
-    }
-    sum
+    smooth::gelu_tanh(Scalar, x)
 }
 
 /// Derivative of [`silu`].
 #[cfg(feature = "flex")]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn silu_slope(x: f32) -> f32 {
-    let share = sigmoid(x);
+    let share = smooth::sigmoid(Scalar, x);
     share * (1.0 + x * (1.0 - share))
 }
 
 /// Derivative of [`gelu`].
 #[cfg(feature = "flex")]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn gelu_slope(x: f32) -> f32 {
     // 1 / √(2π)
-    normal_share(x) + x * 0.398_942_3 * exponential(-0.5 * x * x)
+    smooth::normal_share(Scalar, x) + x * 0.398_942_3 * smooth::exponential(Scalar, -0.5 * x * x)
 }
 
 /// Derivative of [`quick_gelu`].
 #[cfg(feature = "flex")]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn quick_gelu_slope(x: f32) -> f32 {
-    let share = sigmoid(Activation::QUICK * x);
+    let share = smooth::quick_share(Scalar, x);
     share * (1.0 + Activation::QUICK * x * (1.0 - share))
 }
 
 /// Derivative of [`gelu_tanh`].
 #[cfg(feature = "flex")]
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 pub(crate) fn gelu_tanh_slope(x: f32) -> f32 {
     let [first, third] = Activation::TANH;
-    let share = sigmoid(x * (first + third * x * x));
+    let share = smooth::tanh_share(Scalar, x);
     share * (1.0 + x * (first + 3.0 * third * x * x) * (1.0 - share))
 }
 
 #[cfg(test)]
 mod tests {
+    use pulp::{Simd, WithSimd};
+
     use super::*;
+    use crate::simd::dispatch;
 
     /// Φ by its series, for values of which 60 terms are enough.
     fn normal(x: f64) -> f64 {
@@ -259,6 +200,17 @@ mod tests {
         assert!(quick_gelu(-500.0).abs() < 1e-30 && gelu_tanh(-1e10).abs() < 1e-25);
     }
 
+    struct Exponentials<'a>(&'a mut [f32]);
+
+    impl WithSimd for Exponentials<'_> {
+        type Output = f32;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f32 {
+            smooth::exponentials(simd, self.0)
+        }
+    }
+
     #[test]
     fn shares_of_exponentials_are_those_of_a_plain_loop() {
         for count in [1, 2, 16, 37, 64] {
@@ -266,7 +218,7 @@ mod tests {
                 (0..count).map(|i| ((i * 37) % 23) as f32 * 3.0 - 20.0).collect();
             let most = values.iter().copied().fold(f32::MIN, f32::max);
             let wanted: Vec<f32> = values.iter().map(|value| (value - most).exp()).collect();
-            let sum = exponentials(&mut values);
+            let sum = dispatch(Exponentials(&mut values));
             assert!((sum - wanted.iter().sum::<f32>()).abs() < 1e-5 * sum, "{count}");
             assert!(values.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{count}");
         }

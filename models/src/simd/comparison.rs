@@ -4,10 +4,12 @@
 //! what is not a number, which takes seven on x86 (and one on ARM, where browsers without relaxed SIMD
 //! mostly run).
 
+#![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+
 #[cfg(not(all(target_arch = "wasm32", feature = "relaxed")))]
-pub(super) use plain::*;
+pub(crate) use plain::*;
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
-pub(super) use relaxed::*;
+pub(crate) use relaxed::*;
 
 #[cfg(not(all(target_arch = "wasm32", feature = "relaxed")))]
 mod plain {
@@ -15,24 +17,20 @@ mod plain {
 
     /// The larger values of two vectors of numbers.
     #[inline(always)]
-    pub(in super::super) fn larger<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+    pub(crate) fn larger<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
         simd.max_f32s(a, b)
     }
 
     /// The smaller values of two vectors of numbers.
     #[inline(always)]
-    pub(in super::super) fn smaller<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+    pub(crate) fn smaller<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
         simd.min_f32s(a, b)
     }
 
     /// The least of one vector's numbers and the largest of another's.
     #[cfg(not(target_arch = "wasm32"))]
     #[inline(always)]
-    pub(in super::super) fn extremes<S: Simd>(
-        simd: S,
-        least: S::f32s,
-        largest: S::f32s,
-    ) -> (f32, f32) {
+    pub(crate) fn extremes<S: Simd>(simd: S, least: S::f32s, largest: S::f32s) -> (f32, f32) {
         (simd.reduce_min_f32s(least), simd.reduce_max_f32s(largest))
     }
 }
@@ -61,22 +59,25 @@ mod relaxed {
         ])
     }
 
+    // Single values are vectors of one, which is known while this is compiled.
     #[inline(always)]
-    pub(in super::super) fn larger<S: Simd>(_: S, a: S::f32s, b: S::f32s) -> S::f32s {
+    pub(crate) fn larger<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        if S::F32_LANES == 1 {
+            return simd.max_f32s(a, b);
+        }
         back::<S>(f32x4_relaxed_max(of::<S>(a), of::<S>(b)))
     }
 
     #[inline(always)]
-    pub(in super::super) fn smaller<S: Simd>(_: S, a: S::f32s, b: S::f32s) -> S::f32s {
+    pub(crate) fn smaller<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        if S::F32_LANES == 1 {
+            return simd.min_f32s(a, b);
+        }
         back::<S>(f32x4_relaxed_min(of::<S>(a), of::<S>(b)))
     }
 
     #[inline(always)]
-    pub(in super::super) fn extremes<S: Simd>(
-        _: S,
-        least: S::f32s,
-        largest: S::f32s,
-    ) -> (f32, f32) {
+    pub(crate) fn extremes<S: Simd>(_: S, least: S::f32s, largest: S::f32s) -> (f32, f32) {
         #[inline(always)]
         fn of_all(values: v128, better: impl Fn(v128, v128) -> v128) -> f32 {
             let halves = better(values, i32x4_shuffle::<2, 3, 0, 1>(values, values));

@@ -1,5 +1,11 @@
 //! Loops with the vectors of the processor, or of the module's build.
 
+mod comparison;
+
+#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+pub(crate) use comparison::extremes;
+pub(crate) use comparison::{larger, smaller};
+
 use pulp::WithSimd;
 
 /// Says which vectors this module is made for. An engine calls it before all else: the first loop that asks, in whatever
