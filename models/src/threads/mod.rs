@@ -39,11 +39,13 @@ fn count() -> usize {
 }
 
 /// Units of work a piece, of `units` in all: at most `most`, and so few that every thread of a picture's
-/// team gets a piece; a multiple of `step` where that is fewer than `most`.
+/// team gets as many pieces; a multiple of `step` where that is fewer than `most`.
 pub(crate) fn piece(units: usize, step: usize, most: usize) -> usize {
     #[cfg(feature = "threads")]
     {
-        let fair = units.div_ceil(count().min(TEAM)).next_multiple_of(step);
+        let most = most.max(1);
+        let pieces = units.div_ceil(most).next_multiple_of(count().min(TEAM));
+        let fair = units.div_ceil(pieces.max(1)).next_multiple_of(step);
         most.min(fair).max(1)
     }
     #[cfg(not(feature = "threads"))]
@@ -148,7 +150,9 @@ mod tests {
     fn pieces_go_round() {
         with_threads(4, || {
             assert_eq!(piece(49, 4, 1000), 16);
-            assert_eq!(piece(49, 4, 12), 12);
+            // Five pieces of twelve would be a second round for one of the four threads.
+            assert_eq!(piece(49, 4, 12), 8);
+            assert_eq!(piece(28, 1, 9), 7);
             assert_eq!(piece(1, 1, usize::MAX), 1);
             assert_eq!([1, 2, 3, 4, 5, 8, 11].map(one_each), [0, 0, 0, 4, 4, 8, 8]);
         });

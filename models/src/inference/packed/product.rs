@@ -38,6 +38,12 @@ const fn tile_height(lanes: usize) -> usize {
     }
 }
 
+/// Rows whose multiples leave no tile half empty.
+const fn even_rows(lanes: usize) -> usize {
+    // Any even number but two is made of sixes and fours.
+    if lanes == 8 { 2 } else { tile_height(lanes) }
+}
+
 /// `[rows, columns]` of weights with a bias a column, cut into panels of two vectors' width.
 ///
 /// A panel holds its columns row by row, so that a tile reads it from front to back. The last panel
@@ -116,7 +122,7 @@ impl PackedMatrix {
         }
         let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(self.tile_height());
         let place = self.place();
-        let height = if self.blocks.is_some() { 1 } else { self.tile_height() };
+        let height = if self.blocks.is_some() { 1 } else { even_rows(lanes()) };
         let lines = threads::piece(out.len() / place.line, height, (most / place.rows).max(1));
         let step = self.row_step();
         for_chunks(out, lines * place.line, |index, out| {
@@ -354,7 +360,10 @@ impl Block<'_> {
         let mut spot = Spot { line: 0, row: 0 };
         while row < count {
             let left = count - row;
-            let height = if left + TILE / 7 >= TILE && TILE <= count {
+            let height = if TILE < left && left <= 2 * SMALL_TILE {
+                // Two small tiles instead of one and what is left of another.
+                SMALL_TILE
+            } else if left + TILE / 7 >= TILE && TILE <= count {
                 TILE
             } else if left > SMALL_TILE && left != 2 * SMALL_TILE && HALF <= count {
                 HALF
