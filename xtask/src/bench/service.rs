@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -28,11 +28,24 @@ const WORKERS: [&str; 2] = ["1", "2"];
 /// Of a service that this machine alone reaches.
 pub(super) const TOKEN: &str = "a-token-of-this-measurement";
 
+/// How long a service may take to end when it is asked to.
+const ENDED: Duration = Duration::from_secs(10);
+
 /// A service that ends with the measurement.
 pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // A service of several processes ends the others. Killed, it would leave them, and what is measured next would share
+        // the machine with them.
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        let begin = Instant::now();
+        while asked.as_ref().is_ok_and(ExitStatus::success) && begin.elapsed() < ENDED {
+            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
