@@ -115,7 +115,7 @@ pub(super) fn make(studio: &Rc<Studio>, goal: Goal, listed: Listed) {
     let studio = studio.clone();
     let engine = studio.engine.get();
     spawn_local(async move {
-        let event = match made(&studio, goal, listed).await {
+        let event = match made(&studio, engine, goal, listed).await {
             Ok(figures) => EngineEvent::Made(figures.map(Box::new)),
             Err(error) => EngineEvent::Failed(words(&error)),
         };
@@ -132,8 +132,13 @@ pub(super) fn end(studio: &Studio) {
     let _ = call("endEngine", &[]);
 }
 
-async fn made(studio: &Rc<Studio>, goal: Goal, listed: Listed) -> Result<Option<Figures>, JsValue> {
-    let engine = studio.engine.get();
+/// Figures of what was made for the owner, by the engine of this number; nothing once that was ended.
+async fn made(
+    studio: &Rc<Studio>,
+    engine: u64,
+    goal: Goal,
+    listed: Listed,
+) -> Result<Option<Figures>, JsValue> {
     let project = as_project(listed).await?;
     if studio.engine.get() != engine {
         return Ok(None);
@@ -147,10 +152,15 @@ async fn made(studio: &Rc<Studio>, goal: Goal, listed: Listed) -> Result<Option<
     };
     let hear = studio.clone();
     let progress = Closure::<dyn FnMut(f64, f64)>::new(move |done: f64, of: f64| {
-        tell(&hear, EngineEvent::Progress(done as usize, of as usize));
+        if hear.engine.get() == engine {
+            tell(&hear, EngineEvent::Progress(done as usize, of as usize));
+        }
     });
     let answer = ask("make", &[name.into(), project.into(), progress.as_ref().clone()]).await?;
     drop(progress);
+    if studio.engine.get() != engine {
+        return Ok(None);
+    }
     match goal {
         Goal::Figures | Goal::Nearly => {}
         Goal::Gallery => download("gallery.bin", &Array::of1(&get(&answer, "gallery")))?,
