@@ -22,8 +22,8 @@ const SMALL_TILE: usize = 4;
 /// push each other out.
 const CACHE_WAY: usize = 1024;
 
-/// Steps that are worked out between two counts.
-const UNROLLED: usize = 2;
+/// Steps that are worked out between two counts. Chromium's compiler runs out of registers with more than one.
+const UNROLLED: usize = if cfg!(target_arch = "wasm32") { 1 } else { 2 };
 
 /// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
 const PANEL_VECTORS: usize = 2;
