@@ -294,6 +294,7 @@ async function page() {
  * fast), "gallery", "site" or "folder", which is the same files.
  */
 export async function make(goal, project, progress) {
+  const mine = pool;
   await tell(project.photos);
   const request = {
     figures: () => ({ Measure: { project } }),
@@ -304,5 +305,7 @@ export async function make(goal, project, progress) {
   };
   const asked = await request[goal]();
   const files = asked.Make?.page.map(({ bytes }) => bytes.buffer);
-  return pool.workers[0].ask(asked, progress, files);
+  // One that was ended meanwhile has no successor in this.
+  if (!mine || pool !== mine) throw new EngineError({ kind: "Ended", message: "ended" });
+  return mine.workers[0].ask(asked, progress, files);
 }

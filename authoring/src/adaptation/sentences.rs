@@ -88,18 +88,27 @@ fn of_threshold(threshold: &ThresholdOutcome) -> Vec<String> {
                 counted(measured.trials.len(), "entry", "entries"),
                 rule_name(measured.rule)
             ),
-            format!(
-                "Of known things {} get their own name ({} without a threshold), of unknown things {} get a name.",
-                percent(measured.right),
-                percent(measured.best_right),
-                percent(measured.named)
-            ),
+            of_things([measured.right, measured.best_right], measured.named),
         ],
         ThresholdOutcome::Doubtful(_, doubts) => {
             let told = |doubt: &Doubt| format!("No threshold is kept: {doubt}. {}", advice(doubt));
             doubts.iter().map(told).collect()
         }
     }
+}
+
+/// Of known things those that get their own name, with and without a threshold; of unknown things those that get one.
+fn of_things([right, best_right]: [Share; 2], named: Share) -> String {
+    let unknown = if named.of == 0 {
+        "there were no unknown things to measure with".to_owned()
+    } else {
+        format!("of unknown things {} get a name", percent(named))
+    };
+    format!(
+        "Of known things {} get their own name ({} without a threshold), {unknown}.",
+        percent(right),
+        percent(best_right)
+    )
 }
 
 /// A share in percent with its standard error.
@@ -138,6 +147,7 @@ mod tests {
     use models::gallery::{AdaptationKind, Candidate, LeftOut};
 
     use super::super::{Dropped, MapOutcome, Outcome, ThresholdOutcome};
+    use super::{Share, of_things};
 
     fn told(map: MapOutcome, threshold: ThresholdOutcome, kept: Option<&str>) -> Vec<String> {
         let outcome = Outcome {
@@ -150,6 +160,22 @@ mod tests {
             kept_map: kept.map(str::to_owned),
         };
         outcome.sentences()
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said() {
+        let [some, none] = [Share { count: 3, of: 4 }, Share { count: 0, of: 0 }];
+        let told = of_things([some, some], some);
+        assert!(told.ends_with(", of unknown things 75.0 ± 21.7 % get a name."), "{told}");
+        let told = of_things([some, some], none);
+        let share = "75.0 ± 21.7 %";
+        assert_eq!(
+            told,
+            format!(
+                "Of known things {share} get their own name ({share} without a threshold), there were no unknown things \
+                 to measure with."
+            )
+        );
     }
 
     #[test]

@@ -115,6 +115,8 @@ impl PartialEq for Kept {
 #[derive(Debug, Default)]
 struct Memo {
     originals: Vec<f32>,
+    /// What the rows are rounded to; `None` before there are any.
+    vector_type: Option<VectorType>,
     behind: BTreeMap<usize, Arc<Vec<f32>>>,
 }
 
@@ -137,7 +139,7 @@ impl Kept {
         let memo = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut memo = memo();
-            memo.follow(rows, map.dim());
+            memo.follow(rows, map.dim(), vector_type);
             if let Some(rows) = memo.behind.get(&place) {
                 return Ok(Behind::Kept { dim, rows: rows.clone() });
             }
@@ -145,7 +147,7 @@ impl Kept {
         // Nobody waits for the maps of somebody else.
         let made = Arc::new(mapped(map, rows, vector_type));
         let mut memo = memo();
-        memo.follow(rows, map.dim());
+        memo.follow(rows, map.dim(), vector_type);
         memo.behind.insert(place, made.clone());
         Ok(Behind::Kept { dim, rows: made })
     }
@@ -153,7 +155,10 @@ impl Kept {
 
 impl Memo {
     /// Brings what is kept into the order of these originals; what is of others goes.
-    fn follow(&mut self, originals: &[f32], dim: usize) {
+    fn follow(&mut self, originals: &[f32], dim: usize, vector_type: VectorType) {
+        if self.vector_type.replace(vector_type) != Some(vector_type) {
+            self.behind.clear();
+        }
         if self.originals == originals {
             return;
         }
@@ -240,6 +245,18 @@ mod tests {
                     assert_eq!(bits(&rows), bits(&wanted), "{vector_type:?} {places:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn rows_of_one_type_are_not_those_of_another() {
+        let kept = Kept::default();
+        for vector_type in [VectorType::F32, VectorType::F16, VectorType::F32] {
+            let mut stored = VectorIndex::new(DIM, Metric::InnerProduct, vector_type);
+            // The originals are the same in both.
+            stored.add(&[0.25; DIM]).unwrap();
+            let wanted = decoded(&mapped_rows(&map(), &stored).unwrap());
+            assert_eq!(bits(&rows(&kept, &stored)), bits(&wanted), "{vector_type:?}");
         }
     }
 

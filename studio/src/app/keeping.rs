@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{App, Command, Keeper, Keeping, Look, Sentence, Shelved};
+use super::{App, Command, Keeper, Keeping, Look, Sentence, Shelved, making};
 use crate::project::PhotoId;
 use crate::stored;
 
@@ -96,6 +96,6 @@ pub(super) fn switch(app: &mut App, to: Option<String>, out: &mut Vec<Command>) 
     let title = app.project.title().to_owned();
     let due = (app.keeping != Keeping::Kept).then(|| (stored::write(&app.project), title));
     app.keeping = Keeping::Kept;
-    out.push(Command::EndEngine);
+    making::end(app, out);
     out.push(Command::Switch(due, to));
 }

@@ -477,10 +477,15 @@ fn forget_engine(app: &mut App, out: &mut Vec<Command>) {
     out.push(Command::EndEngine);
 }
 
-/// The owner does not want it any more.
-pub(super) fn cancel(app: &mut App, out: &mut Vec<Command>) {
+/// Ends the engine, and what it does.
+pub(super) fn end(app: &mut App, out: &mut Vec<Command>) {
     stop(&mut app.making);
     forget_engine(app, out);
+}
+
+/// The owner does not want it any more.
+pub(super) fn cancel(app: &mut App, out: &mut Vec<Command>) {
+    end(app, out);
     app.say(Sentence::Key("stopped"), Look::Done);
 }
 

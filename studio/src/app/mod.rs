@@ -239,7 +239,7 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
         Event::RemoveProject => {
             if app.keeper == Keeper::Own {
                 app.keeping = Keeping::Kept;
-                out.push(Command::EndEngine);
+                making::end(app, out);
                 out.push(Command::RemoveProject);
             }
         }

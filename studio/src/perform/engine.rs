@@ -113,23 +113,36 @@ pub(super) async fn find(id: PhotoId) -> Option<[f64; 4]> {
 /// Makes what is wanted, and hands it to the owner.
 pub(super) fn make(studio: &Rc<Studio>, goal: Goal, listed: Listed) {
     let studio = studio.clone();
+    let engine = studio.engine.get();
     spawn_local(async move {
-        let event = match made(&studio, goal, listed).await {
+        let event = match made(&studio, engine, goal, listed).await {
             Ok(figures) => EngineEvent::Made(figures.map(Box::new)),
             Err(error) => EngineEvent::Failed(words(&error)),
         };
-        tell(&studio, event);
+        if studio.engine.get() == engine {
+            tell(&studio, event);
+        }
     });
 }
 
-/// Ends the engine.
-pub(super) fn end() {
+/// Ends the engine, and what was begun for it.
+pub(super) fn end(studio: &Studio) {
+    studio.engine.set(studio.engine.get() + 1);
     // One that is not there needs no end.
     let _ = call("endEngine", &[]);
 }
 
-async fn made(studio: &Rc<Studio>, goal: Goal, listed: Listed) -> Result<Option<Figures>, JsValue> {
+/// Figures of what was made for the owner, by the engine of this number; nothing once that was ended.
+async fn made(
+    studio: &Rc<Studio>,
+    engine: u64,
+    goal: Goal,
+    listed: Listed,
+) -> Result<Option<Figures>, JsValue> {
     let project = as_project(listed).await?;
+    if studio.engine.get() != engine {
+        return Ok(None);
+    }
     let name = match goal {
         Goal::Figures => "figures",
         Goal::Nearly => "nearly",
@@ -139,14 +152,24 @@ async fn made(studio: &Rc<Studio>, goal: Goal, listed: Listed) -> Result<Option<
     };
     let hear = studio.clone();
     let progress = Closure::<dyn FnMut(f64, f64)>::new(move |done: f64, of: f64| {
-        tell(&hear, EngineEvent::Progress(done as usize, of as usize));
+        if hear.engine.get() == engine {
+            tell(&hear, EngineEvent::Progress(done as usize, of as usize));
+        }
     });
     let answer = ask("make", &[name.into(), project.into(), progress.as_ref().clone()]).await?;
     drop(progress);
+    if studio.engine.get() != engine {
+        return Ok(None);
+    }
     match goal {
         Goal::Figures | Goal::Nearly => {}
         Goal::Gallery => download("gallery.bin", &Array::of1(&get(&answer, "gallery")))?,
-        Goal::Site => download("site.zip", &zipped(&get(&answer, "site")).await?)?,
+        Goal::Site => {
+            let parts = zipped(&get(&answer, "site")).await?;
+            if studio.engine.get() == engine {
+                download("site.zip", &parts)?;
+            }
+        }
         Goal::Folder => drop(ask("writeFolder", &[get(&answer, "site")]).await?),
     }
     let figures = get(&answer, "figures");

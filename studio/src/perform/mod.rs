@@ -42,6 +42,8 @@ pub(crate) struct Studio {
     busy: Cell<bool>,
     files: RefCell<BTreeMap<Handle, JsValue>>,
     next_handle: Cell<u32>,
+    /// Counts the engines that were ended: what was begun for one is not gone on with by the next.
+    engine: Cell<u64>,
     view: View,
     /// What the camera is for, and whether its button is held down.
     purpose: Cell<Option<camera::Purpose>>,
@@ -62,6 +64,7 @@ pub(crate) async fn start() {
         busy: Cell::new(false),
         files: RefCell::default(),
         next_handle: Cell::new(0),
+        engine: Cell::new(0),
         view: View::default(),
         purpose: Cell::new(None),
         is_pressed: Cell::new(false),
@@ -147,7 +150,7 @@ fn perform(studio: &Rc<Studio>, command: Command) {
         Command::Ask(handle, name) => engine::try_picture(studio, handle, name),
         Command::OpenGallery(gallery) => engine::open_gallery(studio, gallery),
         Command::Make(goal, listed) => engine::make(studio, goal, *listed),
-        Command::EndEngine => engine::end(),
+        Command::EndEngine => engine::end(studio),
         Command::Show => show_soon(studio),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -28,14 +28,37 @@ const WORKERS: [&str; 2] = ["1", "2"];
 /// Of a service that this machine alone reaches.
 pub(super) const TOKEN: &str = "a-token-of-this-measurement";
 
+/// How long a service may take to end when it is asked to.
+const ENDED: Duration = Duration::from_secs(10);
+
 /// A service that ends with the measurement.
 pub(super) struct Running(Child);
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    /// Ends it at once, without a word.
+    fn kill(&mut self) {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        // A service of several processes ends the others. Killed, it would leave them, and what is measured next would share
+        // the machine with them.
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        let begin = Instant::now();
+        while asked.as_ref().is_ok_and(ExitStatus::success) && begin.elapsed() < ENDED {
+            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.kill();
     }
 }
 
@@ -178,14 +201,14 @@ fn soak(
     let (state, token) = (of(&state), of(&token));
     let how = ["--state", &state, "--token-file", &token, "--corrections"];
     let script = "tests/bench/service_soak.py";
-    let (server, address) = magpie_at(magpie, site, &how)?;
+    let (mut server, address) = magpie_at(magpie, site, &how)?;
     let run = step(&format!("{minutes} minutes at capacity"), || {
         let mut command = program(python);
         command.args([script, &address]).arg(pictures).arg(&token);
         figures(command.arg(server.0.id().to_string()).arg(minutes).arg(&kept))
     })?;
     // The process is killed: what counts is what lies on the disk.
-    drop(server);
+    server.kill();
     let (server, address) = magpie_at(magpie, site, &how)?;
     let check = figures(program(python).args([script, &address, "--check"]).arg(&kept))?;
     drop(server);

@@ -22,8 +22,8 @@ const SMALL_TILE: usize = 4;
 /// push each other out.
 const CACHE_WAY: usize = 1024;
 
-/// Steps that are worked out between two counts.
-const UNROLLED: usize = 2;
+/// Steps that are worked out between two counts. Chromium's compiler runs out of registers with more than one.
+const UNROLLED: usize = if cfg!(target_arch = "wasm32") { 1 } else { 2 };
 
 /// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
 const PANEL_VECTORS: usize = 2;
@@ -38,10 +38,14 @@ const fn tile_height(lanes: usize) -> usize {
     }
 }
 
-/// Rows whose multiples leave no tile half empty.
-const fn even_rows(lanes: usize) -> usize {
-    // Any even number but two is made of sixes and fours.
-    if lanes == 8 { 2 } else { tile_height(lanes) }
+/// Rows whose multiples leave no tile half empty, of so many.
+const fn even_rows(lanes: usize, rows: usize) -> usize {
+    match lanes {
+        // Any even number is made of sixes and fours, but for two, which few rows would be cut into.
+        8 if rows < 32 => SMALL_TILE,
+        8 => 2,
+        _ => tile_height(lanes),
+    }
 }
 
 /// `[rows, columns]` of weights with a bias a column, cut into panels of two vectors' width.
@@ -122,7 +126,8 @@ impl PackedMatrix {
         }
         let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(self.tile_height());
         let place = self.place();
-        let height = if self.blocks.is_some() { 1 } else { even_rows(lanes()) };
+        let rows = out.len() / self.columns;
+        let height = if self.blocks.is_some() { 1 } else { even_rows(lanes(), rows) };
         let lines = threads::piece(out.len() / place.line, height, (most / place.rows).max(1));
         let step = self.row_step();
         for_chunks(out, lines * place.line, |index, out| {

@@ -334,3 +334,20 @@ fn another_project_is_opened_after_this_one_is_kept() {
     assert_eq!(update(&mut app, 0.0, Event::Switch(None)), [Command::Show]);
     assert_eq!(app.seen().status, (Sentence::Key("wait.coming"), Look::Failed));
 }
+
+#[test]
+fn a_page_that_stays_begins_anew_what_the_engine_did() {
+    for event in [Event::Switch(None), Event::RemoveProject] {
+        let mut app = measured(&["a/0.jpg", "b/1.jpg"]);
+        update(&mut app, 0.0, Event::Do(Action::Title("Shelf".to_owned())));
+        let change = app.change;
+        let commands = update(&mut app, 0.0, Event::TimeToRenew(change));
+        assert!(matches!(commands[..], [Command::Make(Goal::Figures, _), Command::Show]));
+        let commands = update(&mut app, 0.0, event);
+        assert_eq!(commands[0], Command::EndEngine);
+        // The browser had no room for this project.
+        update(&mut app, 0.0, Event::Saved(false));
+        let commands = update(&mut app, 0.0, Event::Want(Goal::Gallery));
+        assert_eq!(commands, [Command::OpenEngine, Command::Show]);
+    }
+}

@@ -75,11 +75,6 @@ impl BlockedMap {
         self.width * self.channels.next_multiple_of(BLOCK)
     }
 
-    /// Values of the map.
-    fn values(self) -> usize {
-        self.height * self.line()
-    }
-
     /// Sides that make as many values.
     pub(crate) fn extent(self) -> Extent {
         let channels = self.channels.next_multiple_of(BLOCK);
@@ -168,11 +163,12 @@ impl Depthwise {
         };
         // Taken, not borrowed: a thread that waits for others may begin with another picture.
         let mut room = BLOCKS.take();
-        if room.len() < map.values() {
-            room = Aligned::zeros(map.values());
+        let values = map.extent().values();
+        if room.len() < values {
+            room = Aligned::zeros(values);
         }
         let lines = threads::piece(map.height, 1, usize::MAX);
-        for_chunks(&mut room[..map.values()], lines * map.line(), |index, out| {
+        for_chunks(&mut room[..values], lines * map.line(), |index, out| {
             map.clear_padding(out);
             let pixels = map.pixels * map.channels;
             let x = x[index * lines * pixels..].chunks_exact(pixels);
@@ -192,7 +188,7 @@ impl Depthwise {
                 }
             }
         });
-        work(Input { x: &room[..map.values()], is_blocked: true });
+        work(Input { x: &room[..values], is_blocked: true });
         BLOCKS.set(room);
     }
 
