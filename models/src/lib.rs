@@ -68,7 +68,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `activation`, `limits`, `simd`, `threads`, `values` | activations; how large networks may be; the vectors of the processor; work on several threads; parameters: Burn's, or their values alone |
+//! | `limits`, `simd`, `threads`, `values` | how large networks may be; the vectors of the processor; work on several threads; parameters: Burn's, or their values alone |
+//! | `activation` | activations, and the smooth ones in vectors |
 //! | `operators` | operators of training, as an extension of Burn |
 //! | [`image`], `layers` | decoded images, boxes, resizing; blocks shared by the networks |
 //! | [`preprocess`], [`weights`] | image → network input; named tensors |
