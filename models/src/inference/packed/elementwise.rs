@@ -70,9 +70,7 @@ impl WithSimd for Activate<'_> {
 }
 
 /// An activation that [`Activation::is_smooth`], in place; any other leaves the values as they are.
-// A module for browsers has one kind of vectors, and all loops of it one copy of this.
-#[cfg_attr(target_arch = "wasm32", inline(never))]
-#[cfg_attr(not(target_arch = "wasm32"), inline(always))]
+#[inline(always)]
 pub(super) fn smooth<S: Simd>(simd: S, x: &mut [f32], activation: Activation) {
     match activation {
         Activation::Identity | Activation::Relu | Activation::Relu6 | Activation::HardSwish => {}
