@@ -306,6 +306,6 @@ export async function make(goal, project, progress) {
   const asked = await request[goal]();
   const files = asked.Make?.page.map(({ bytes }) => bytes.buffer);
   // One that was ended meanwhile has no successor in this.
-  if (!mine || pool !== mine) throw new EngineError({ kind: "Ended", message: "ended" });
+  if (pool !== mine) throw new EngineError({ kind: "Ended", message: "ended" });
   return mine.workers[0].ask(asked, progress, files);
 }

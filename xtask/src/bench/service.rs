@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -35,6 +35,10 @@ const ENDED: Duration = Duration::from_secs(10);
 pub(super) struct Running(Child);
 
 impl Running {
+    fn has_ended(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Ends it at once, without a word.
     fn kill(&mut self) {
         // It may have ended by itself.
@@ -45,15 +49,16 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+        if self.has_ended() {
             return;
         }
         // A service of several processes ends the others. Killed, it would leave them, and what is measured next would share
         // the machine with them.
         let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        let is_asked = asked.is_ok_and(|status| status.success());
         let begin = Instant::now();
-        while asked.as_ref().is_ok_and(ExitStatus::success) && begin.elapsed() < ENDED {
-            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+        while is_asked && begin.elapsed() < ENDED {
+            if self.has_ended() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -58,10 +58,10 @@ pub(crate) trait Convolution: Sized {
     /// Packs the weights.
     fn new(arithmetic: Arithmetic, layer: Layer) -> Self;
 
-    /// Whether it could still end with a sum: it is dense and has no activation.
+    /// Whether it could still end with a sum or an activation: it is dense and has no activation.
     fn is_open(&self) -> bool;
 
-    /// What a sum that it ends with is followed by.
+    /// What it ends with, behind a sum where there is one.
     fn set_activation(&mut self, activation: Activation);
 
     /// Has the result handed to `next`, which alone reads it, as is best for that; the extent whose room it then takes,
@@ -95,7 +95,7 @@ enum Operation<C> {
     /// The first input once more, for a step that overwrites it.
     Copy,
     Apply(Gate),
-    /// An activation with nothing before it.
+    /// An activation that no convolution ends with.
     Activate(Activation),
     Scale,
     Add(Activation),
